@@ -1,0 +1,38 @@
+"""Exact money: signed 64-bit integers of a millionth of the currency unit ("micros"). Pure.
+
+1 EUR is 1_000_000 micros. Everything that computes keeps every micro; only documents round, once, on
+their total, and show by how much (`round_to_minor`).
+"""
+
+from money.amounts import (
+    INT64_MAX,
+    INT64_MIN,
+    MICROS_PER_UNIT,
+    Money,
+    MoneyError,
+    check_micros,
+    from_units_nanos,
+    tax_micros,
+    times,
+    to_units_nanos,
+)
+from money.currencies import minor_exponent, round_to_minor, valid_currency
+from money.display import format_exact, format_money
+
+__all__ = [
+    "INT64_MAX",
+    "INT64_MIN",
+    "MICROS_PER_UNIT",
+    "Money",
+    "MoneyError",
+    "check_micros",
+    "format_exact",
+    "format_money",
+    "from_units_nanos",
+    "minor_exponent",
+    "round_to_minor",
+    "tax_micros",
+    "times",
+    "to_units_nanos",
+    "valid_currency",
+]
