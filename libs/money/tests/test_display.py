@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from money import INT64_MAX, INT64_MIN, MoneyError, format_exact, format_money
+from money import INT64_MAX, INT64_MIN, MoneyError, decimals_needed, format_amount, format_exact, format_money
 
 NBSP = "\u00a0"
 
@@ -57,3 +57,19 @@ def test_display_never_rounds(micros: int) -> None:
     """Given any amount, When shown to people, Then the digits shown are the whole amount."""
     shown = format_money(micros, "USD", "en").replace("$", "").replace(",", "")
     assert Decimal(shown) == Decimal(micros).scaleb(-6)
+
+
+@given(st.integers(INT64_MIN, INT64_MAX))
+def test_columns_show_the_whole_amount_with_equal_decimals(micros: int) -> None:
+    """Given any amount, When formatted for a column with the decimals it needs, Then exactly those appear."""
+    decimals = decimals_needed(micros)
+    text = format_amount(micros, "en", decimals)
+    assert Decimal(text.replace(",", "")) == Decimal(micros).scaleb(-6)
+    assert len(text.partition(".")[2]) == decimals
+
+
+def test_columns_speak_the_language() -> None:
+    """Given an amount, When formatted for a German column, Then comma and dots are where Germans put them."""
+    assert format_amount(1_234_500_000, "de") == "1.234,50"
+    assert format_amount(1_234_500_000, "de", 4) == "1.234,5000"
+    assert format_amount(-12_500, "en", 2) == "-0.0125"

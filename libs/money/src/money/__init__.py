@@ -17,7 +17,7 @@ from money.amounts import (
     to_units_nanos,
 )
 from money.currencies import minor_exponent, round_to_minor, valid_currency
-from money.display import format_exact, format_money
+from money.display import decimals_needed, format_amount, format_exact, format_money
 
 __all__ = [
     "INT64_MAX",
@@ -26,6 +26,8 @@ __all__ = [
     "Money",
     "MoneyError",
     "check_micros",
+    "decimals_needed",
+    "format_amount",
     "format_exact",
     "format_money",
     "from_units_nanos",

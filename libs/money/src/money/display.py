@@ -26,11 +26,13 @@ def _locale(language: str) -> Locale:
 
 
 @lru_cache(maxsize=1024)
-def _pattern(language: str, decimals: int) -> NumberPattern:
-    """The language's currency pattern with at least `decimals` and at most six fraction digits."""
-    pattern = parse_pattern(_locale(language).currency_formats["standard"].pattern)
-    pattern.frac_prec = (decimals, max(decimals, 6))
-    return pattern
+def _pattern(language: str, symbol: bool, decimals: int) -> NumberPattern:
+    """The language's pattern for money or for plain numbers, with `decimals` to six fraction digits."""
+    locale = _locale(language)
+    pattern = (locale.currency_formats["standard"] if symbol else locale.decimal_formats[None]).pattern
+    parsed = parse_pattern(pattern)
+    parsed.frac_prec = (decimals, max(decimals, 6))
+    return parsed
 
 
 def format_money(micros: int, currency: str, language: str = "en") -> str:
@@ -40,10 +42,21 @@ def format_money(micros: int, currency: str, language: str = "en") -> str:
     at most), so nothing displayed is ever rounded; round with `round_to_minor` first where that is wanted.
     `language` is a BCP 47 tag; an unknown one falls back to English. MoneyError for an unknown currency.
     """
-    pattern = _pattern(language, minor_exponent(currency))
+    pattern = _pattern(language, True, minor_exponent(currency))
     value = Decimal(check_micros(micros)).scaleb(-6)
     text = pattern.apply(value, _locale(language), currency=currency, currency_digits=False)
     return _LETTER_BEFORE_DIGIT.sub("\u00a0", text)
+
+
+def format_amount(micros: int, language: str = "en", decimals: int = 2) -> str:
+    """Format for a column that names its currency elsewhere: no symbol, at least `decimals` digits, exact."""
+    value = Decimal(check_micros(micros)).scaleb(-6)
+    return str(_pattern(language, False, decimals).apply(value, _locale(language)))
+
+
+def decimals_needed(micros: int) -> int:
+    """How many decimals (0 to 6) write the amount without loss: 2 for 1_250_000, 6 for 1."""
+    return len(f"{abs(micros) % MICROS_PER_UNIT:06d}".rstrip("0"))
 
 
 def format_exact(micros: int) -> str:
