@@ -22,9 +22,9 @@ wanted=$(cat requirements.lock pyproject.toml libs/*/pyproject.toml services/*/p
 say "installing Python packages into .venv (once, about half a minute) ..."
 export UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=${UV_LINK_MODE:-copy} PIP_DISABLE_PIP_VERSION_CHECK=1
 [ -x .tools/bin/uv ] && [ "$(.tools/bin/uv --version | cut -d' ' -f2)" = "$UV_VERSION" ] || {
-  rm -rf .tools
+  rm -rf .tools/bin .tools/lib .tools/lib64 .tools/include .tools/pyvenv.cfg
   "$PYTHON" -m venv .tools || die "could not make a virtual environment in $PWD/.tools"
-  .tools/bin/pip install -q "uv==$UV_VERSION" || { rm -rf .tools; die "could not install uv from the package index. Is it reachable? pip's own settings (PIP_INDEX_URL, PIP_CERT) are used."; }
+  .tools/bin/pip install -q "uv==$UV_VERSION" || { rm -rf .tools/bin; die "could not install uv from the package index. Is it reachable? pip's own settings (PIP_INDEX_URL, PIP_CERT) are used."; }
 }
 [ -x .venv/bin/python ] || .tools/bin/uv venv -q --python "$PYTHON" .venv
 rm -f .venv/.installed
