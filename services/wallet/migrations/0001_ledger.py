@@ -17,7 +17,6 @@ depends_on = None
 def upgrade() -> None:
     create_base()
     create_organizations()
-    grant("organizations", "SELECT, INSERT, UPDATE")
     _wallets()
     _transactions()
     _lines()

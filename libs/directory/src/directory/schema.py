@@ -53,6 +53,8 @@ def create_organizations() -> None:
 
     A connection without a scope sees nothing. Call it before any `servicekit.schema.tenant_table`.
     """
-    op.execute(_TABLE)
-    op.execute(_SECURITY)
+    # asyncpg takes one statement at a time.
+    for statement in (_TABLE + _SECURITY).split(";\n"):
+        if statement.strip():
+            op.execute(statement)
     schema.grant("organizations", "SELECT, INSERT, UPDATE")
