@@ -1,0 +1,51 @@
+"""Work that recurs: claims rows, works on them, sleeps when there are none."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter
+
+log = structlog.get_logger()
+
+_WORKED = Counter("farthing_job_items", "Items a job worked on", ["job"])
+_FAILED = Counter("farthing_job_failures", "Runs of a job that failed", ["job"])
+BACKOFF_MAX_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`run` returns how many items it worked on; it runs again at once while there are some, else after `every_s`.
+
+    Several replicas run the same job: it claims its rows (FOR UPDATE SKIP LOCKED).
+    """
+
+    name: str
+    every_s: float
+    run: Callable[[], Awaitable[int]]
+
+
+async def run_forever(job: Job) -> None:
+    """Runs `job` until it is cancelled. A failed run is logged and tried again, later each time."""
+    failures = 0
+    while True:
+        try:
+            worked = await job.run()
+        except Exception as error:
+            failures += 1
+            _FAILED.labels(job.name).inc()
+            delay_s = min(job.every_s * 2**failures, BACKOFF_MAX_S)
+            log.warning(
+                "job failed",
+                job=job.name,
+                failures=failures,
+                next_try_s=delay_s,
+                error=repr(error),
+                exc_info=failures == 1,
+            )
+            await asyncio.sleep(delay_s)
+            continue
+        failures = 0
+        _WORKED.labels(job.name).inc(worked)
+        await asyncio.sleep(0 if worked else job.every_s)

@@ -1,0 +1,169 @@
+"""Events out: written in the change's transaction, published by a relay (design 3).
+
+One relay a service works at a time (a session lock in PostgreSQL); the others wait. It publishes unpublished rows in
+the order of their ids and marks them after the broker's ack. Rows of one key get their ids while their resource is
+locked, so per key that is the order of the commits; a row that commits late is found late, never lost. A crash
+between ack and mark publishes a row twice, with the same `event_id`: consumers act once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from google.protobuf.message import Message
+from prometheus_client import Counter, Gauge
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import Database
+from servicekit.faults import fault_point
+from servicekit.ids import new_id
+from servicekit.telemetry import current_traceparent
+
+log = structlog.get_logger()
+
+_PUBLISHED = Counter("farthing_outbox_published", "Events published", ["topic"])
+_UNPUBLISHED = Gauge("farthing_outbox_unpublished", "Events waiting for the relay")
+
+_ADD = text(
+    "INSERT INTO outbox (root_id, event_id, topic, key, payload, traceparent) "
+    "VALUES (:root_id, :event_id, :topic, :key, :payload, :traceparent)"
+)
+_NEXT = (
+    "SELECT root_id, id, event_id, topic, key, payload, traceparent, created_at FROM outbox "
+    "WHERE published_at IS NULL ORDER BY id LIMIT $1"
+)
+_MARK = (
+    "UPDATE outbox SET published_at = farthing_now() "
+    "FROM unnest($1::uuid[], $2::bigint[]) AS done (root_id, id) "
+    "WHERE outbox.root_id = done.root_id AND outbox.id = done.id"
+)
+RELAY_LOCK = 0x4F5554424F58
+BATCH_ROWS = 1000
+POLL_S = 0.03
+SEND_TIMEOUT_S = 30.0
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """One message for `topic`. `key` is an organization's id: events of one key stay in order."""
+
+    root_id: UUID
+    topic: str
+    key: UUID
+    message: Message
+
+
+async def add(connection: AsyncConnection, events: Sequence[OutboxEvent]) -> None:
+    """Writes events in the caller's transaction; they are published once it commits."""
+    if not events:
+        return
+    traceparent = current_traceparent()
+    await connection.execute(
+        _ADD,
+        [
+            {
+                "root_id": event.root_id,
+                "event_id": new_id(),
+                "topic": event.topic,
+                "key": str(event.key),
+                "payload": event.message.SerializeToString(),
+                "traceparent": traceparent,
+            }
+            for event in events
+        ],
+    )
+
+
+class Relay:
+    """Publishes a service's outbox until it is cancelled."""
+
+    def __init__(self, database: Database, kafka_bootstrap: str, service: str) -> None:
+        self._database = database
+        self._bootstrap = kafka_bootstrap
+        self._service = service
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._lead()
+            except (
+                OSError,
+                TimeoutError,
+                KafkaError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+            ) as error:
+                log.warning("outbox relay stopped, trying again", service=self._service, error=repr(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def _lead(self) -> None:
+        connection = await self._database.connect()
+        try:
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", RELAY_LOCK):
+                await asyncio.sleep(RETRY_S)
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                enable_idempotence=True,
+                acks="all",
+                linger_ms=2,
+                max_request_size=4_000_000,
+            )
+            try:
+                await producer.start()
+                while True:
+                    if await self._publish(connection, producer) < BATCH_ROWS:
+                        await asyncio.sleep(POLL_S)
+            finally:
+                await stop_bounded(producer)
+        finally:
+            # A broken connection has nothing left to say good-bye to.
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
+                await connection.close(timeout=2)
+
+    async def _publish(self, connection: "asyncpg.Connection[Any]", producer: AIOKafkaProducer) -> int:
+        rows = await connection.fetch(_NEXT, BATCH_ROWS)
+        _UNPUBLISHED.set(len(rows))
+        if not rows:
+            return 0
+        await fault_point(f"{self._service}.before_publish")
+        # A send whose timeout passed is unknown, not failed: its rows stay unmarked and go out again.
+        await asyncio.wait_for(_send(producer, rows), SEND_TIMEOUT_S)
+        await fault_point(f"{self._service}.after_publish")
+        await connection.execute(_MARK, [row["root_id"] for row in rows], [row["id"] for row in rows])
+        for row in rows:
+            _PUBLISHED.labels(row["topic"]).inc()
+        return len(rows)
+
+
+async def _send(producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
+    acks = []
+    for row in rows:
+        headers = [
+            ("event_id", str(row["event_id"]).encode()),
+            ("root_id", str(row["root_id"]).encode()),
+            ("occurred_at", row["created_at"].isoformat().encode()),
+            ("schema", row["topic"].encode()),
+        ]
+        if row["traceparent"]:
+            headers.append(("traceparent", row["traceparent"].encode()))
+        acks.append(await producer.send(row["topic"], row["payload"], key=row["key"].encode(), headers=headers))
+    await asyncio.gather(*acks)
+
+
+async def stop_bounded(client: Any, timeout_s: float = 5.0) -> None:
+    """Stops an aiokafka client; with the broker gone that may take for ever, or end in CancelledError."""
+    task = asyncio.ensure_future(client.stop())
+    await asyncio.wait({task}, timeout=timeout_s)
+    if not task.done():
+        task.cancel()
+    elif not task.cancelled() and task.exception() is not None:
+        log.info("stopping a Kafka client", error=repr(task.exception()))
