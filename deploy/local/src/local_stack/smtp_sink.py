@@ -1,10 +1,10 @@
 """An SMTP server that keeps every message it accepts in a Maildir, for demos, tests and people to read.
 
 A message is on disk (file and folder synced) before the sender gets its 250. As receiving mail stores do
-(RFC 7352), it keeps a Message-ID once per recipient; repeats are accepted, not kept, and written down in
-`duplicates.jsonl` beside the Maildir, so that a test can see them.
+(RFC 7352), it keeps a Message-ID once per recipient; repeats are accepted, not kept, and written down
+in `duplicates.jsonl` beside the Maildir, so that a test can see them.
 
-Mailboxes for tests: a local part that starts with `refused` gets 550, one that starts with `deferring` gets 451.
+Mailboxes for tests: a local part that starts with `refused` gets 550, one with `deferring` 451.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class MaildirSink:
         return "250 2.0.0 kept" if new else "250 2.0.0 kept before"
 
     def _keep(self, content: bytes, sender: str, recipients: list[str]) -> None:
-        # The envelope goes before the message, which otherwise stays as it was sent (a Maildir has LF line ends).
+        # The message stays as it was sent, after the envelope; a Maildir has LF line ends.
         envelope = f"X-MailFrom: {sender}\r\nX-RcptTo: {', '.join(recipients)}\r\n".encode()
         self._maildir.add((envelope + content).replace(b"\r\n", b"\n"))
         _sync_folder(self._folder / "new")

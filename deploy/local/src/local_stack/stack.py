@@ -52,7 +52,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PartStatus:
-    """One line of `status`. `health` is `ok`, `down`, or `not answering` for a process that runs but is silent."""
+    """One line of `status`. `health` is `ok`, `down`, or `not answering` if it runs but is silent."""
 
     name: str
     kind: str
@@ -78,7 +78,7 @@ class Stack:
         shared_buffers: PostgreSQL's cache; benchmarks use `512MB`.
         topics_file: which topics to create; the repository's `protos/topics.yaml` if not given.
         advertised_kafka: host:port that Kafka tells its clients, for a proxy in front of it.
-        external_servers: the environment that FARTHING_EXTERNAL_* are read from; that of this process if not given.
+        external_servers: where FARTHING_EXTERNAL_* are read from; this process's environment if not given.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Stack:
     # One part
 
     def start(self, name: str, **extra: str) -> None:
-        """Starts one part if it does not run and waits until it answers; `extra` goes to a service's environment."""
+        """Starts one part if it does not run, waits until it answers; `extra` goes to a service."""
         _must_be_a_part(name)
         if name in layout.SERVICES:
             self._start_service(name, _silent, **extra)
@@ -184,7 +184,7 @@ class Stack:
         self._stop(name)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Sends one part a signal (SIGKILL if not told otherwise) and, if that is SIGKILL, waits until it is gone."""
+        """Sends one part a signal; after SIGKILL, the default, waits until it is gone."""
         _must_be_a_part(name)
         self._processes.send(name, number)
         if number == signal.SIGKILL:
@@ -256,7 +256,7 @@ class Stack:
             try:
                 self._wait_until_healthy(name)
             except StackError:
-                # After kill -9 of the postmaster its children are still there for a moment and the next start fails.
+                # After kill -9 its children are still there for a moment, and a start then fails.
                 if name == "postgres" and self._processes.pid(name) is None and time.monotonic() < deadline:
                     time.sleep(0.5)
                     continue
@@ -374,10 +374,8 @@ class Stack:
     def _status_of(self, name: str) -> PartStatus:
         theirs = name in layout.SERVERS and self._external.replaces(name)
         pid = None if theirs else self._processes.pid(name)
-        if pid is None and not theirs:
-            health = "down"
-        else:
-            health = "ok" if self._is_healthy(name) else "not answering"
+        silent = "down" if pid is None and not theirs else "not answering"
+        health = "ok" if silent != "down" and self._is_healthy(name) else silent
         kind = "yours" if theirs else "service" if name in layout.SERVICES else "server"
         log = "" if theirs else str(self._processes.log_file(name))
         return PartStatus(name, kind, pid, self._address(name), health, log)
