@@ -28,9 +28,7 @@ def test_env_lines_may_be_evaluated_unquoted(tmp_path: Path) -> None:
     """Given ordinary values. When `eval $(..)` is typed without quotes. Then every variable is set."""
     script = tmp_path / "env"
     script.write_text(environment.lines({"A": "postgresql://u:p@127.0.0.1:1/x", "B": "2"}, export=True))
-    said = subprocess.run(
-        ["sh", "-c", f"eval $(cat {script}); env"], capture_output=True, text=True, check=True
-    )
+    said = subprocess.run(["sh", "-c", f"eval $(cat {script}); env"], capture_output=True, text=True, check=True)
     assert "A=postgresql://u:p@127.0.0.1:1/x" in said.stdout.splitlines()
     assert "B=2" in said.stdout.splitlines()
 
@@ -68,9 +66,7 @@ def test_ports_that_are_taken_are_not_chosen() -> None:
 
 def test_shell_variables_do_not_replace_servers() -> None:
     """Given a shell that evaluated `stack env`. When a stack reads it. Then no server counts as replaced."""
-    found = external.read(
-        {"PGHOST": "127.0.0.1", "KAFKA_BOOTSTRAP": "127.0.0.1:1", "S3_ENDPOINT": "http://x:1"}
-    )
+    found = external.read({"PGHOST": "127.0.0.1", "KAFKA_BOOTSTRAP": "127.0.0.1:1", "S3_ENDPOINT": "http://x:1"})
     assert not any(found.replaces(server) for server in layout.SERVERS)
 
 
@@ -152,9 +148,7 @@ def test_a_recycled_pid_is_not_ours(tmp_path: Path) -> None:
 def test_stop_ends_workers_left_behind(tmp_path: Path) -> None:
     """Given a killed process whose child lives on. When it is stopped. Then the child ends, too."""
     processes = Processes(tmp_path)
-    code = (
-        "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
-    )
+    code = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
     leader = processes.start("orders", [sys.executable, "-c", code, *SLEEP], dict(os.environ), cwd=tmp_path)
     while not (said := processes.log_file("orders").read_text()).endswith("\n"):
         assert processes.pid("orders") == leader
