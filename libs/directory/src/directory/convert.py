@@ -31,9 +31,7 @@ def organization_from_message(message: organizations_pb2.Organization) -> Organi
         created_at=message.created_at.ToDatetime(tzinfo=UTC),
         version=message.version,
         integration_code=message.integration_code,
-        billing_address=BillingAddress(
-            tuple(address.lines), address.postal_code, address.city, address.country
-        ),
+        billing_address=BillingAddress(tuple(address.lines), address.postal_code, address.city, address.country),
         tax_id=message.tax_id,
         logo=branding.logo,
         primary_color=branding.primary_color,

@@ -19,9 +19,7 @@ class MoneyError(ValueError):
 def check_micros(micros: int) -> int:
     """Return `micros` unchanged, or raise MoneyError when it does not fit a signed 64-bit integer."""
     if not INT64_MIN <= micros <= INT64_MAX:
-        raise MoneyError(
-            f"the amount {micros} micros is out of range; amounts lie between {INT64_MIN} and {INT64_MAX}"
-        )
+        raise MoneyError(f"the amount {micros} micros is out of range; amounts lie between {INT64_MIN} and {INT64_MAX}")
     return micros
 
 
@@ -80,9 +78,7 @@ def from_units_nanos(currency: str, units: int, nanos: int) -> Money:
     if abs(nanos) >= _NANOS_PER_UNIT:
         raise MoneyError(f"nanos {nanos} is out of range; it must lie between -999999999 and 999999999")
     if nanos % _NANOS_PER_MICRO:
-        raise MoneyError(
-            f"nanos {nanos} is finer than a millionth of a unit; amounts need multiples of 1000 nanos"
-        )
+        raise MoneyError(f"nanos {nanos} is finer than a millionth of a unit; amounts need multiples of 1000 nanos")
     if (units > 0 and nanos < 0) or (units < 0 and nanos > 0):
         raise MoneyError(f"units {units} and nanos {nanos} disagree in sign; both must point the same way")
     return Money(currency, units * MICROS_PER_UNIT + nanos // _NANOS_PER_MICRO)

@@ -10,7 +10,7 @@ from servicekit.settings import Settings
 from servicekit.telemetry import current_traceparent
 
 
-class _TraceContext(grpc.aio.UnaryUnaryClientInterceptor[Any, Any]):
+class _TraceContext(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_unary(
         self, continuation: Callable[..., Awaitable[Any]], details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:

@@ -35,10 +35,9 @@ _SECONDS = Histogram(
     ["method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-_SCOPES_MAX = 100_000
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-# grpc's own type lacks `abort_with_status`.
+Handler = Any
+# Untyped on purpose: the types in grpc's stubs lack what the library has (`abort_with_status`).
 Context = Any
 ScopeOf = Callable[[UUID], Awaitable[Scope | None]]
 
@@ -52,7 +51,7 @@ class Servicer:
     descriptor: ServiceDescriptor
 
 
-class Gate(grpc.aio.ServerInterceptor[Any, Any]):
+class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Stands before every handler of ours. Health and reflection pass; they say nothing about anybody."""
 
     def __init__(
@@ -62,7 +61,6 @@ class Gate(grpc.aio.ServerInterceptor[Any, Any]):
         self._tokens = tokens
         self._scope_of = scope_of
         self._deadline_s = deadline_s
-        self._scopes: dict[UUID, Scope] = {}
         self._handlers: dict[str, Handler] = {}
         self._validator = protovalidate.Validator()
 
@@ -153,18 +151,12 @@ class Gate(grpc.aio.ServerInterceptor[Any, Any]):
         organization_id = principal.organization_id
         if organization_id is None or self._scope_of is None:
             raise unauthenticated("The token names no organization.")
-        scope = self._scopes.get(organization_id)
+        scope = await self._scope_of(organization_id)
         if scope is None:
-            scope = await self._scope_of(organization_id)
-            if scope is None:
-                raise unavailable(
-                    "Your organization is not known here yet; if it is new, repeat in a moment.",
-                    reason="ORGANIZATION_NOT_YET_KNOWN",
-                )
-            # An organization never changes its root, so what was found once stays true.
-            if len(self._scopes) >= _SCOPES_MAX:
-                self._scopes.clear()
-            self._scopes[organization_id] = scope
+            raise unavailable(
+                "Your organization is not known here yet; if it is new, repeat in a moment.",
+                reason="ORGANIZATION_NOT_YET_KNOWN",
+            )
         return scope
 
     def _validate(self, request: Message) -> None:

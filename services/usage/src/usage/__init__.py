@@ -1,0 +1,1 @@
+"""Usage events: rating, aggregation, charging. So far: the copy of the organization tree, migrations and health."""
