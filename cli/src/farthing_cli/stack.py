@@ -10,9 +10,7 @@ from local_stack.stack import DEFAULT_FOLDER
 from rich.console import Console
 from rich.table import Table
 
-stack_app = typer.Typer(
-    help="PostgreSQL, Kafka, S3, SMTP and the services on this machine.", no_args_is_help=True
-)
+stack_app = typer.Typer(help="PostgreSQL, Kafka, S3, SMTP and the services on this machine.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option(help="Where the stack keeps its data, ports, logs and credentials.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -41,8 +39,12 @@ def up(
 
 
 @stack_app.command()
-def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
-    """Stop everything that `up` started. Data stays."""
+def down(
+    folder: Folder = DEFAULT_FOLDER,
+    remove_data: Annotated[bool, typer.Option("--remove-data", help="Remove the data, too, for good.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop everything that `up` started. Data stays unless told otherwise."""
     stopped: list[str] = []
 
     def progress(line: str) -> None:
@@ -51,6 +53,8 @@ def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
 
     try:
         Stack(folder).down(progress=progress)
+        if remove_data:
+            Stack(folder).destroy()
     except StackError as error:
         _fail(error)
     if as_json:
