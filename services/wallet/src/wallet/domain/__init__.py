@@ -1,0 +1,1 @@
+"""What the service knows about money and organizations; pure, no I/O."""

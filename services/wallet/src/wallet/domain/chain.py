@@ -1,0 +1,98 @@
+"""The hash chain of a wallet: each line carries the SHA-256 over itself, its transaction and the line before.
+
+Whoever changes, drops, adds or reorders a line afterwards has to change every later hash of that wallet too.
+All integers are big-endian and signed; all texts are UTF-8 after their length in bytes (4 bytes); an instant is its
+microseconds since 1970-01-01T00:00Z; a missing order is 16 zero bytes. Version 1 of the encoding:
+
+    transaction digest = SHA-256("farthing.transaction.1" root_id id organization_id order_id
+                                 posted_at(8) type(2) currency order_number item request_key request_sha256)
+    line hash          = SHA-256(hash of the line before | transaction digest | wallet_id organization_id seller_id
+                                 sequence(8) tier(2) type(2) amount(8) revenue(8) tax(8) cash(8) clearing(8)
+                                 balance_after(8) credit_limit(8))
+
+The line before a wallet's first is 32 zero bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wallet.domain.ledger import Line, Transaction
+
+FIRST_HASH = bytes(32)
+_NO_ORDER = bytes(16)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FIXED = struct.Struct(">22s16s16s16s16sqh")
+_LINE = struct.Struct(">32s32s16s16s16sqhhqqqqqqq")
+_LENGTH = struct.Struct(">I")
+
+
+def instant_us(instant: datetime) -> int:
+    """Microseconds since 1970-01-01T00:00Z."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def transaction_digest(transaction: Transaction) -> bytes:
+    """32 bytes over everything the transaction says."""
+    fixed = _FIXED.pack(
+        b"farthing.transaction.1",
+        transaction.root_id.bytes,
+        transaction.id.bytes,
+        transaction.organization_id.bytes,
+        transaction.order_id.bytes if transaction.order_id else _NO_ORDER,
+        instant_us(transaction.posted_at),
+        transaction.type,
+    )
+    texts = b"".join(
+        _LENGTH.pack(len(encoded)) + encoded
+        for encoded in (
+            transaction.currency.encode(),
+            transaction.order_number.encode(),
+            transaction.item.encode(),
+            transaction.request_key.encode(),
+        )
+    )
+    return sha256(fixed + texts + transaction.request_sha256).digest()
+
+
+def line_hash(previous_hash: bytes, digest: bytes, line: Line) -> bytes:
+    """The hash of `line`, whose own field `hash` is not looked at. `digest` is that of its transaction."""
+    return sha256(
+        _LINE.pack(
+            previous_hash,
+            digest,
+            line.wallet_id.bytes,
+            line.organization_id.bytes,
+            line.seller_id.bytes,
+            line.sequence,
+            line.tier,
+            line.type,
+            line.amount_micros,
+            line.revenue_micros,
+            line.tax_micros,
+            line.cash_micros,
+            line.clearing_micros,
+            line.balance_after_micros,
+            line.credit_limit_micros,
+        )
+    ).digest()
+
+
+def broken_at(entries: Iterable[tuple[Line, Transaction]], previous_hash: bytes = FIRST_HASH) -> int | None:
+    """The sequence of the first line of one wallet that does not follow from the one before, or None.
+
+    `entries` are in the order of their sequence, beginning with the line after `previous_hash`.
+    """
+    expected: int | None = None
+    for line, transaction in entries:
+        intact = line.hash == line_hash(previous_hash, transaction_digest(transaction), line)
+        if not intact or (expected is not None and line.sequence != expected):
+            return line.sequence
+        previous_hash, expected = line.hash, line.sequence + 1
+    return None

@@ -1,0 +1,182 @@
+"""The posting engine: many purchases, few transactions (design 4).
+
+Charges that arrive while others are being written wait together and are written as one batch: the wallets they touch
+are locked once, a pure function applies the charges one after the other, one statement writes the result. So a wallet
+that everybody buys through is as fast as many that nobody shares. A charge that comes alone goes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import Counter, Histogram
+from servicekit.faults import fault_point_sync
+from servicekit.ids import new_id
+
+from wallet.domain.ledger import Charge, Outcome, Posted, Refusal, WalletKey
+from wallet.events.ledger import TOPIC, EventRow, charge_posted
+from wallet.store.ledger import Connection, explain_missing, open_book, write
+
+log = structlog.get_logger()
+
+ATTEMPTS = 5
+RETRY_S = 0.05
+
+_CHARGES = Counter("farthing_wallet_charges", "Charges answered", ["outcome"])
+_BATCH_SIZE = Histogram(
+    "farthing_wallet_batch_charges", "Charges a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+_BATCH_S = Histogram("farthing_wallet_batch_seconds", "From the first lock to the commit", buckets=(
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5,
+))  # fmt: skip
+_RETRIES = Counter("farthing_wallet_batch_retries", "Batches begun again", ["error"])
+
+# What a new attempt can heal: somebody else's lock, a request id that another batch has just used, a lost connection.
+_PASSING = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+
+class LedgerUnavailableError(Exception):
+    """The ledger could not be written. Whether a commit was lost on the way is unknown: repeat with the same id."""
+
+
+class Asked(NamedTuple):
+    """A charge and the trace it belongs to."""
+
+    charge: Charge
+    traceparent: str | None = None
+
+
+class Engine:
+    """Posts charges over `connections` connections of its own; a batch holds at most `batch_max` of those that wait.
+
+    `gather_s` is how long a batch waits for company while another is being written; alone it does not wait.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool[Any], *, connections: int = 3, batch_max: int = 300, gather_s: float = 0.001
+    ) -> None:
+        self._pool = pool
+        self._batch_max = batch_max
+        self._gather_s = gather_s
+        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
+        for _ in range(connections):
+            self._free.put_nowait(None)
+        self._waiting: list[tuple[Asked, asyncio.Future[Outcome]]] = []
+        self._collectors: set[asyncio.Task[None]] = set()
+        self._collectors_max = connections
+
+    async def post(self, asked: Asked) -> Outcome:
+        """Posts one charge, in a batch with others that are on their way. Raises LedgerUnavailableError."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, answer))
+        if len(self._collectors) < self._collectors_max:
+            collector = asyncio.create_task(self._collect())
+            self._collectors.add(collector)
+            collector.add_done_callback(self._collectors.discard)
+        return await answer
+
+    async def post_batch(self, batch: Sequence[Asked]) -> list[Outcome]:
+        """Posts charges in their order as one batch; each stands or falls alone. Raises LedgerUnavailableError."""
+        if not batch:
+            return []
+        connection = await self._free.get()
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect(connection)
+                    return await self._attempt(connection, batch)
+                except _PASSING as error:
+                    _RETRIES.labels(type(error).__name__).inc()
+                    log.warning("batch of charges failed", attempt=attempt, charges=len(batch), error=repr(error))
+                    await asyncio.sleep(RETRY_S * attempt)
+            raise LedgerUnavailableError(f"the ledger could not be written in {ATTEMPTS} attempts")
+        finally:
+            self._free.put_nowait(connection)
+
+    async def close(self) -> None:
+        """Finishes what is under way and gives the connections back."""
+        while self._collectors:
+            await asyncio.wait(self._collectors)
+        for _ in range(self._collectors_max):
+            connection = await self._free.get()
+            if connection is not None:
+                await self._pool.release(connection)  # type: ignore[arg-type]
+
+    async def _collect(self) -> None:
+        if len(self._collectors) > 1:
+            await asyncio.sleep(self._gather_s)
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+            try:
+                outcomes = await self.post_batch([asked for asked, _ in batch])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers of this batch
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+            else:
+                for (_, answer), outcome in zip(batch, outcomes, strict=True):
+                    if not answer.done():
+                        answer.set_result(outcome)
+
+    async def _connect(self, broken: Connection | None) -> Connection:
+        if broken is not None:
+            with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+                await self._pool.release(broken)  # type: ignore[arg-type]
+        connection = await self._pool.acquire()
+        # Plans are kept for the life of the connection: one made while a table was small must not scan it later.
+        await connection.execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off")
+        return connection
+
+    async def _attempt(self, connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:
+        keys = {
+            WalletKey(charge.root_id, tier.buyer_id, charge.currency) for charge, _ in batch for tier in charge.tiers
+        }
+        requests = [(charge.root_id, charge.request_key) for charge, _ in batch]
+        with _BATCH_S.time():
+            async with connection.transaction():
+                book = await open_book(connection, keys, requests)
+                outcomes = [book.charge(charge, new_id()) for charge, _ in batch]
+                if book.transactions:
+                    await write(connection, book, TOPIC, _events(batch, outcomes))
+                for index, outcome in enumerate(outcomes):
+                    if isinstance(outcome, Refusal):
+                        outcomes[index] = await explain_missing(connection, batch[index].charge, outcome)
+                fault_point_sync("wallet.before_post_commit")
+            fault_point_sync("wallet.after_post_commit")
+        _BATCH_SIZE.observe(len(batch))
+        refused = sum(isinstance(outcome, Refusal) for outcome in outcomes)
+        _CHARGES.labels("refused").inc(refused)
+        _CHARGES.labels("posted").inc(len(outcomes) - refused)
+        return outcomes
+
+
+def _events(batch: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[EventRow]:
+    posted_at: Timestamp | None = None
+    events = []
+    for (charge, traceparent), outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Posted) and outcome.lines:
+            if posted_at is None:
+                posted_at = Timestamp()
+                posted_at.FromDatetime(outcome.posted_at)
+            events.append(charge_posted(charge, outcome, posted_at, traceparent))
+    return events
