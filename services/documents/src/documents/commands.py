@@ -1,0 +1,112 @@
+"""What changes documents: issue one, note its place in the archive, note how its mail fared. One transaction each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from money import minor_exponent
+from servicekit.consumers import NotYet
+from servicekit.database import Database
+from servicekit.faults import fault_point
+from servicekit.ids import new_id
+from servicekit.scope import EVERYTHING
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from documents import store
+from documents.convert import receipt_view
+from documents.domain import Archived, ManifestLine, Source, document_number, new_delivery
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedDocument:
+    """A document that lies in the archive, and who gets it by mail."""
+
+    root_id: UUID
+    document_id: UUID
+    archived: Archived
+    recipients: tuple[str, ...]
+
+
+async def issue(connection: AsyncConnection, source: Source) -> UUID | None:
+    """Issues the receipt of an order or top-up within the caller's transaction; None where it has one.
+
+    Raises NotYet while an organization has not arrived, ValueError where a receipt cannot be made of the event
+    (its amounts do not add up, its currency does not exist): then it takes no number.
+    """
+    if await store.is_issued(connection, source):
+        return None
+    found = await store.snapshots(connection, [source.issuer_id, source.recipient_id])
+    for organization_id in (source.issuer_id, source.recipient_id):
+        if organization_id not in found:
+            raise NotYet(f"organization {organization_id} of {source.type} {source.source_id} is not known here yet")
+    issuer, recipient = found[source.issuer_id], found[source.recipient_id]
+    minor_exponent(source.currency)
+    receipt_view(
+        source.type,
+        source.payload,
+        number=document_number(source.year, 1),
+        issued_at=source.issued_at,
+        issuer=issuer.organization,
+        recipient=recipient.organization,
+    )
+    document_id = new_id()
+    sequence = await store.next_sequence(connection, issuer.organization, source.year)
+    await store.insert_document(connection, document_id, source, issuer, recipient, sequence=sequence)
+    await fault_point("documents.before_issue_commit")
+    return document_id
+
+
+async def record_archived(
+    database: Database, documents: Sequence[ArchivedDocument], mail_domain: str, now: datetime
+) -> int:
+    """Marks documents ARCHIVED, adds their manifest lines and queues their mails; how many were not yet.
+
+    Roots are locked in the order of their ids, so that two of these never wait for each other in a circle.
+    """
+    by_root: defaultdict[UUID, list[ArchivedDocument]] = defaultdict(list)
+    for document in documents:
+        by_root[document.root_id].append(document)
+    recorded = 0
+    async with database.transaction(EVERYTHING) as connection:
+        for root_id in sorted(by_root):
+            recorded += await _record_root(connection, root_id, by_root[root_id], mail_domain, now)
+        await fault_point("documents.before_archive_commit")
+    await fault_point("documents.after_archive_commit")
+    return recorded
+
+
+async def _record_root(
+    connection: AsyncConnection,
+    root_id: UUID,
+    documents: Sequence[ArchivedDocument],
+    mail_domain: str,
+    now: datetime,
+) -> int:
+    sequence, last_hash = await store.lock_head(connection, root_id)
+    lines: list[ManifestLine] = []
+    for document in sorted(documents, key=lambda each: each.document_id):
+        archived = document.archived
+        key = await store.mark_archived(connection, root_id, document.document_id, archived)
+        if key is None:
+            continue
+        line = ManifestLine.after(
+            lines[-1].hash if lines else last_hash,
+            root_id=root_id,
+            sequence=sequence + len(lines) + 1,
+            document_id=document.document_id,
+            object_key=key,
+            object_version=archived.object_version,
+            sha256=archived.sha256,
+            size_bytes=archived.size_bytes,
+        )
+        lines.append(line)
+        message_id = f"<{document.document_id}@{mail_domain}>"
+        delivery = new_delivery(document.recipients, now)
+        await store.queue_delivery(connection, root_id, document.document_id, message_id, delivery)
+    if lines:
+        await store.append_manifest(connection, lines)
+    return len(lines)

@@ -1,0 +1,476 @@
+"""SQL of documents, their manifest and their deliveries.
+
+Every query that locks takes its rows here. Scoped reads are bounded by row-level security.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from directory.domain import Organization
+from directory.store import organizations
+from servicekit.database import driver
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from documents.domain import (
+    GENESIS,
+    Archived,
+    Delivery,
+    DeliveryState,
+    DocumentType,
+    ManifestLine,
+    Source,
+    document_number,
+    object_key,
+)
+
+SERIES = "RECEIPT"
+# A caller with no more organizations than this is found by index; a larger one by walking the newest documents.
+_FEW_ORGANIZATIONS = 200
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An organization as it is now, and its version."""
+
+    organization: Organization
+    version: int
+
+
+# Issuing
+
+_ISSUED = "SELECT 1 FROM documents WHERE root_id = $1 AND type = $2 AND source_id = $3"
+_SNAPSHOTS = "SELECT id, version, resource FROM organizations WHERE id = ANY ($1::uuid[])"
+_KEEP_SNAPSHOTS = """
+INSERT INTO snapshots (root_id, organization_id, version, resource)
+SELECT $1, id, version, resource FROM organizations
+ WHERE (id, version) IN (SELECT * FROM unnest($2::uuid[], $3::bigint[])) ORDER BY id
+ON CONFLICT DO NOTHING
+"""
+_NEXT_SEQUENCE = """
+INSERT INTO counters AS c (root_id, issuer_id, series, year, last) VALUES ($1, $2, $3, $4, 1)
+ON CONFLICT (root_id, issuer_id, series, year) DO UPDATE SET last = c.last + 1 RETURNING last
+"""
+_INSERT_DOCUMENT = """
+INSERT INTO documents (root_id, id, type, source_id, order_number, source, series, issuer_id, issuer_version,
+  issuer_name, recipient_id, recipient_version, recipient_name, year, sequence, number, currency, total_micros,
+  issued_at, object_key)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+"""
+
+
+async def is_issued(connection: AsyncConnection, source: Source) -> bool:
+    """True if the order or top-up has its receipt."""
+    db = await driver(connection)
+    return await db.fetchval(_ISSUED, source.root_id, source.type, source.source_id) is not None
+
+
+async def snapshots(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Snapshot]:
+    """The copies of these organizations that have arrived."""
+    db = await driver(connection)
+    rows = await db.fetch(_SNAPSHOTS, list(ids))
+    read = organizations([row["resource"] for row in rows])
+    return {row["id"]: Snapshot(found, row["version"]) for row, found in zip(rows, read, strict=True)}
+
+
+async def next_sequence(connection: AsyncConnection, issuer: Organization, year: int) -> int:
+    """The issuer's next number of the year. Nobody else gets one until this transaction ends: so none is lost."""
+    db = await driver(connection)
+    sequence: int = await db.fetchval(_NEXT_SEQUENCE, issuer.root_id, issuer.id, SERIES, year)
+    return sequence
+
+
+async def insert_document(
+    connection: AsyncConnection,
+    document_id: UUID,
+    source: Source,
+    issuer: Snapshot,
+    recipient: Snapshot,
+    *,
+    sequence: int,
+) -> None:
+    """Writes the document as ISSUED, and keeps its issuer and recipient as they are now."""
+    db = await driver(connection)
+    keep = {issuer.organization.id: issuer.version, recipient.organization.id: recipient.version}
+    await db.execute(_KEEP_SNAPSHOTS, source.root_id, list(keep), list(keep.values()))
+    number = document_number(source.year, sequence)
+    await db.execute(
+        _INSERT_DOCUMENT,
+        source.root_id,
+        document_id,
+        source.type,
+        source.source_id,
+        source.order_number,
+        source.payload,
+        SERIES,
+        issuer.organization.id,
+        issuer.version,
+        issuer.organization.name,
+        recipient.organization.id,
+        recipient.version,
+        recipient.organization.name,
+        source.year,
+        sequence,
+        number,
+        source.currency,
+        source.total_micros,
+        source.issued_at,
+        object_key(issuer.organization.domain, source.year, number),
+    )
+
+
+# Archiving
+
+# The lease keeps other workers away while this one draws and puts, outside of any transaction.
+_CLAIM_ISSUED = """
+WITH due AS (
+  SELECT root_id, id FROM documents WHERE state = 'ISSUED' AND next_attempt_at <= farthing_now()
+   ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), claimed AS (
+  UPDATE documents AS d SET next_attempt_at = farthing_now() + $2, attempts = d.attempts + 1
+    FROM due WHERE d.root_id = due.root_id AND d.id = due.id AND d.state = 'ISSUED'
+  RETURNING d.*
+)
+SELECT claimed.*, issuer.resource AS issuer, recipient.resource AS recipient
+  FROM claimed
+  JOIN snapshots AS issuer ON (issuer.root_id, issuer.organization_id, issuer.version)
+       = (claimed.root_id, claimed.issuer_id, claimed.issuer_version)
+  JOIN snapshots AS recipient ON (recipient.root_id, recipient.organization_id, recipient.version)
+       = (claimed.root_id, claimed.recipient_id, claimed.recipient_version)
+"""
+_PUT_OFF = """
+UPDATE documents SET next_attempt_at = farthing_now() + $3, last_error = $4
+ WHERE root_id = $1 AND id = $2 AND state = 'ISSUED'
+"""
+_ARCHIVE = """
+UPDATE documents SET state = 'ARCHIVED', object_version = $3, sha256 = $4, size_bytes = $5, retained_until = $6,
+       archived_at = farthing_now(), last_error = ''
+ WHERE root_id = $1 AND id = $2 AND state = 'ISSUED' RETURNING object_key
+"""
+_START_CHAIN = """
+INSERT INTO manifest_heads (root_id, sequence, hash) SELECT root_id, 0, $2 FROM unnest($1::uuid[]) AS root_id
+ON CONFLICT DO NOTHING
+"""
+_LOCK_HEAD = "SELECT sequence, hash FROM manifest_heads WHERE root_id = $1 FOR UPDATE"
+_MOVE_HEAD = "UPDATE manifest_heads SET sequence = $2, hash = $3 WHERE root_id = $1"
+_APPEND = """
+INSERT INTO manifest (root_id, sequence, document_id, object_key, object_version, sha256, size_bytes,
+  previous_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+
+
+async def claim_issued(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Row]:
+    """Takes documents to archive: their rows with `issuer` and `recipient`, serialized as they were when issued."""
+    db = await driver(connection)
+    return await db.fetch(_CLAIM_ISSUED, limit, lease)
+
+
+async def put_off(connection: AsyncConnection, root_id: UUID, document_id: UUID, wait: timedelta, error: str) -> None:
+    """Gives a claimed document back, to be tried after `wait`."""
+    db = await driver(connection)
+    await db.execute(_PUT_OFF, root_id, document_id, wait, error[:2000])
+
+
+async def lock_head(connection: AsyncConnection, root_id: UUID) -> tuple[int, bytes]:
+    """Sequence and hash of the root's last manifest line, locked until the transaction ends."""
+    db = await driver(connection)
+    await db.execute(_START_CHAIN, [root_id], GENESIS)
+    (row,) = await db.fetch(_LOCK_HEAD, root_id)
+    return row["sequence"], row["hash"]
+
+
+async def mark_archived(
+    connection: AsyncConnection, root_id: UUID, document_id: UUID, archived: Archived
+) -> str | None:
+    """Writes where the document lies; its object's key, or None where another worker was first."""
+    db = await driver(connection)
+    key: str | None = await db.fetchval(
+        _ARCHIVE,
+        root_id,
+        document_id,
+        archived.object_version,
+        archived.sha256,
+        archived.size_bytes,
+        archived.retained_until,
+    )
+    return key
+
+
+async def append_manifest(connection: AsyncConnection, lines: Sequence[ManifestLine]) -> None:
+    """Writes the lines of one root, in order, and moves its head."""
+    db = await driver(connection)
+    await db.executemany(_APPEND, [_manifest_values(line) for line in lines])
+    last = lines[-1]
+    await db.execute(_MOVE_HEAD, last.root_id, last.sequence, last.hash)
+
+
+def _manifest_values(line: ManifestLine) -> tuple[Any, ...]:
+    return (
+        line.root_id,
+        line.sequence,
+        line.document_id,
+        line.object_key,
+        line.object_version,
+        line.sha256,
+        line.size_bytes,
+        line.previous_hash,
+        line.hash,
+    )
+
+
+# Delivering
+
+_QUEUE = """
+INSERT INTO deliveries (root_id, document_id, state, message_id, recipients, queued_at, next_attempt_at, last_error)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_CLAIM_DUE = """
+WITH due AS (
+  SELECT root_id, document_id FROM deliveries
+   WHERE state IN ('QUEUED', 'DEFERRED') AND next_attempt_at <= farthing_now()
+   ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), claimed AS (
+  UPDATE deliveries AS d SET next_attempt_at = farthing_now() + $2
+    FROM due WHERE d.root_id = due.root_id AND d.document_id = due.document_id
+     AND d.state IN ('QUEUED', 'DEFERRED')
+  RETURNING d.*
+)
+SELECT claimed.root_id, claimed.document_id, claimed.state AS delivery_state, claimed.message_id, claimed.recipients,
+       claimed.accepted, claimed.refused, claimed.refusals, claimed.attempts, claimed.queued_at, claimed.sent_at,
+       claimed.last_error, d.type, d.source, d.number, d.order_number, d.total_micros, d.currency, d.issued_at,
+       d.object_key, d.object_version, d.sha256, issuer.resource AS issuer
+  FROM claimed
+  JOIN documents AS d ON d.root_id = claimed.root_id AND d.id = claimed.document_id
+  JOIN snapshots AS issuer ON (issuer.root_id, issuer.organization_id, issuer.version)
+       = (d.root_id, d.issuer_id, d.issuer_version)
+"""
+_SAVE_DELIVERY = """
+UPDATE deliveries SET state = $3, accepted = $4, refused = $5, refusals = $6, attempts = $7, next_attempt_at = $8,
+       sent_at = $9, last_error = $10
+ WHERE root_id = $1 AND document_id = $2 AND state IN ('QUEUED', 'DEFERRED') AND attempts < $7
+"""
+
+
+async def queue_delivery(
+    connection: AsyncConnection, root_id: UUID, document_id: UUID, message_id: str, delivery: Delivery
+) -> None:
+    """Writes a new delivery."""
+    db = await driver(connection)
+    await db.execute(
+        _QUEUE,
+        root_id,
+        document_id,
+        delivery.state,
+        message_id,
+        list(delivery.recipients),
+        delivery.queued_at,
+        delivery.next_attempt_at,
+        delivery.last_error,
+    )
+
+
+async def claim_due(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Row]:
+    """Takes deliveries to try, with what their mails are made from."""
+    db = await driver(connection)
+    return await db.fetch(_CLAIM_DUE, limit, lease)
+
+
+def delivery_of(row: Row) -> Delivery:
+    """The delivery in a row of `claim_due`."""
+    return Delivery(
+        state=DeliveryState(row["delivery_state"]),
+        recipients=tuple(row["recipients"]),
+        queued_at=row["queued_at"],
+        accepted=tuple(row["accepted"]),
+        refused=tuple(row["refused"]),
+        refusals=tuple(row["refusals"]),
+        attempts=row["attempts"],
+        sent_at=row["sent_at"],
+        last_error=row["last_error"],
+    )
+
+
+async def save_delivery(connection: AsyncConnection, root_id: UUID, document_id: UUID, delivery: Delivery) -> None:
+    """Writes how a try went."""
+    db = await driver(connection)
+    await db.execute(
+        _SAVE_DELIVERY,
+        root_id,
+        document_id,
+        delivery.state,
+        list(delivery.accepted),
+        list(delivery.refused),
+        list(delivery.refusals),
+        delivery.attempts,
+        delivery.next_attempt_at,
+        delivery.sent_at,
+        delivery.last_error,
+    )
+
+
+# Retention
+
+_TO_EXTEND = """
+SELECT root_id, id, object_key, object_version FROM documents
+ WHERE state = 'ARCHIVED' AND retained_until < $1 ORDER BY retained_until LIMIT $2
+"""
+_EXTEND = """
+UPDATE documents SET retained_until = greatest(retained_until, $3) WHERE root_id = $1 AND id = $2
+"""
+
+
+async def to_extend(connection: AsyncConnection, before: datetime, limit: int) -> list[Row]:
+    """Documents whose lock ends before that instant, the first to end first."""
+    db = await driver(connection)
+    return await db.fetch(_TO_EXTEND, before, limit)
+
+
+async def extend(connection: AsyncConnection, root_id: UUID, document_id: UUID, until: datetime) -> None:
+    """Notes the longer lock."""
+    db = await driver(connection)
+    await db.execute(_EXTEND, root_id, document_id, until)
+
+
+# Reading
+
+_DOCUMENT = """
+SELECT d.*, v.state AS delivery_state, v.recipients, v.message_id, v.attempts AS delivery_attempts,
+       v.last_error AS delivery_error, v.next_attempt_at AS delivery_next_attempt_at, v.sent_at
+  FROM documents AS d LEFT JOIN deliveries AS v ON v.root_id = d.root_id AND v.document_id = d.id
+"""
+_GET = _DOCUMENT + " WHERE d.id = $1"
+_SCOPE_IDS = "SELECT id FROM organizations LIMIT $1"
+_LIST = (
+    _DOCUMENT
+    + """
+ WHERE ($1::uuid[] IS NULL OR d.recipient_id = ANY ($1) OR d.issuer_id = ANY ($1))
+   AND ($2::text IS NULL OR d.type = $2)
+   AND ($3::uuid IS NULL OR (d.source_id = $3 AND d.type = 'PURCHASE_RECEIPT'))
+   AND ($4::uuid IS NULL OR (d.source_id = $4 AND d.type = 'TOP_UP_RECEIPT'))
+   AND ($5::timestamptz IS NULL OR d.issued_at >= $5)
+   AND ($6::timestamptz IS NULL OR d.issued_at < $6)
+   AND ($7::timestamptz IS NULL OR (d.issued_at, d.id) < ($7, $8))
+ ORDER BY d.issued_at DESC, d.id DESC LIMIT $9
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFilter:
+    """What a list is narrowed to; None is no bound. `before` is the place after which a page begins."""
+
+    organization_id: UUID | None = None
+    type: DocumentType | None = None
+    order_id: UUID | None = None
+    top_up_id: UUID | None = None
+    issued_from: datetime | None = None
+    issued_to: datetime | None = None
+    before: tuple[datetime, UUID] | None = None
+
+
+async def get_document(connection: AsyncConnection, document_id: UUID) -> Row | None:
+    """A document with its delivery, or None where there is none in the connection's scope."""
+    db = await driver(connection)
+    return await db.fetchrow(_GET, document_id)
+
+
+async def list_documents(connection: AsyncConnection, wanted: DocumentFilter, limit: int) -> list[Row]:
+    """Documents in the connection's scope with their deliveries, the newest first."""
+    db = await driver(connection)
+    ids: list[UUID] | None = [wanted.organization_id] if wanted.organization_id else None
+    if ids is None:
+        found = await db.fetch(_SCOPE_IDS, _FEW_ORGANIZATIONS + 1)
+        ids = [row["id"] for row in found] if len(found) <= _FEW_ORGANIZATIONS else None
+    issued_at, document_id = wanted.before or (None, None)
+    return await db.fetch(
+        _LIST,
+        ids,
+        wanted.type,
+        wanted.order_id,
+        wanted.top_up_id,
+        wanted.issued_from,
+        wanted.issued_to,
+        issued_at,
+        document_id,
+        limit,
+    )
+
+
+# Verifying
+
+_ROOTS = "SELECT root_id FROM manifest_heads UNION SELECT root_id FROM manifest ORDER BY root_id"
+_LINES = """
+SELECT root_id, sequence, document_id, object_key, object_version, sha256, size_bytes, previous_hash, hash
+  FROM manifest WHERE root_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3
+"""
+_HEAD = "SELECT sequence, hash FROM manifest_heads WHERE root_id = $1"
+# A document and its line must say the same, both ways.
+_UNMATCHED = """
+SELECT d.number, d.object_key FROM documents AS d
+  FULL JOIN manifest AS m ON m.root_id = d.root_id AND m.document_id = d.id
+ WHERE (d.state = 'ARCHIVED' OR m.root_id IS NOT NULL)
+   AND (d.object_key, d.object_version, d.sha256, d.size_bytes)
+       IS DISTINCT FROM (m.object_key, m.object_version, m.sha256, m.size_bytes)
+"""
+_GAPS = """
+SELECT issuer_id, series, year, count(*) AS documents, max(sequence) AS last FROM documents
+ GROUP BY issuer_id, series, year HAVING count(*) <> max(sequence) OR count(DISTINCT sequence) <> count(*)
+"""
+_COUNTS = """
+SELECT count(*) AS documents, count(*) FILTER (WHERE state = 'ARCHIVED') AS archived,
+       count(DISTINCT (issuer_id, series, year)) AS series FROM documents
+"""
+
+
+async def roots(connection: AsyncConnection) -> list[UUID]:
+    """Every root with a manifest."""
+    db = await driver(connection)
+    return [row["root_id"] for row in await db.fetch(_ROOTS)]
+
+
+async def manifest_lines(
+    connection: AsyncConnection, root_id: UUID, page: int = 1000
+) -> AsyncIterator[list[ManifestLine]]:
+    """A root's whole manifest, in order, a page at a time."""
+    db = await driver(connection)
+    last = 0
+    while rows := await db.fetch(_LINES, root_id, last, page):
+        last = rows[-1]["sequence"]
+        yield [ManifestLine(**dict(row)) for row in rows]
+
+
+async def head(connection: AsyncConnection, root_id: UUID) -> tuple[int, bytes]:
+    """Sequence and hash of the last line as the head says; zero and genesis where there is none."""
+    db = await driver(connection)
+    row = await db.fetchrow(_HEAD, root_id)
+    return (row["sequence"], row["hash"]) if row else (0, GENESIS)
+
+
+async def unmatched(connection: AsyncConnection) -> list[str]:
+    """Documents that disagree with the manifest."""
+    db = await driver(connection)
+    rows = await db.fetch(_UNMATCHED)
+    return [f"{row['number'] or 'a line without a document'} ({row['object_key']})" for row in rows]
+
+
+async def gaps(connection: AsyncConnection) -> list[str]:
+    """Issuers and years whose numbers are not 1, 2, 3, ... without a gap."""
+    db = await driver(connection)
+    return [
+        f"issuer {row['issuer_id']}, {row['year']}: {row['documents']} documents, but the last is {row['last']}"
+        for row in await db.fetch(_GAPS)
+    ]
+
+
+async def counts(connection: AsyncConnection) -> Row:
+    """How many `documents`, how many `archived`, and in how many `series` of numbers."""
+    db = await driver(connection)
+    (row,) = await db.fetch(_COUNTS)
+    counted: Row = row
+    return counted
