@@ -1,0 +1,38 @@
+"""Order numbers for people: `FA-261123-7K3M9Q2X`, the day (UTC) and 40 random bits.
+
+The random part is Crockford's base 32, which leaves out I, L, O and U, so that it survives being read aloud.
+"""
+
+import re
+from datetime import UTC, datetime
+
+RANDOM_BITS = 40
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LENGTH = RANDOM_BITS // 5
+_NUMBER = re.compile(rf"FA-[0-9]{{6}}-[{_ALPHABET}]{{{_LENGTH}}}")
+_WRITTEN = re.compile(r"FA([0-9OIL]{6})([0-9A-Z]{8})")
+# Crockford: what is easily taken for a digit is read as that digit.
+_MISREAD = str.maketrans("OIL", "011")
+
+
+def order_number(placed_at: datetime, random_bits: int) -> str:
+    """The number of an order placed at `placed_at`; `random_bits` is an integer below 2^40."""
+    if not 0 <= random_bits < 2**RANDOM_BITS:
+        raise ValueError(f"{random_bits} does not fit {RANDOM_BITS} bits")
+    places = range(RANDOM_BITS - 5, -1, -5)
+    code = "".join(_ALPHABET[random_bits >> shift & 31] for shift in places)
+    return f"FA-{placed_at.astimezone(UTC):%y%m%d}-{code}"
+
+
+def parse_order_number(written: str) -> str | None:
+    """The order number that a person wrote, in its one true form, or None where it is none.
+
+    Case, spaces and missing dashes do not matter, and O, I and L are read as the digits they look like.
+    """
+    compact = re.sub(r"[\s-]", "", written).upper()
+    found = _WRITTEN.fullmatch(compact)
+    if found is None:
+        return None
+    day, code = (part.translate(_MISREAD) for part in found.groups())
+    number = f"FA-{day}-{code}"
+    return number if _NUMBER.fullmatch(number) else None

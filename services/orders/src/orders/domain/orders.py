@@ -1,0 +1,196 @@
+"""An order, its states, and what may be said about a refused one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from money import format_money
+
+from orders.domain.catalogue import ProductType, Sku
+from orders.domain.pricing import Tier
+
+LONGEST_CHAIN = 16
+"""Tiers that one charge can have (farthing.wallet.v1.Charge)."""
+_ITEM_LENGTH = 200
+
+
+class OrderState(StrEnum):
+    """Where an order stands (mission A7)."""
+
+    PENDING_PAYMENT = "PENDING_PAYMENT"
+    COMPLETED = "COMPLETED"
+    CANCELED = "CANCELED"
+
+
+_NEXT = {
+    OrderState.PENDING_PAYMENT: frozenset({OrderState.COMPLETED, OrderState.CANCELED}),
+    OrderState.COMPLETED: frozenset[OrderState](),
+    OrderState.CANCELED: frozenset[OrderState](),
+}
+
+
+class OrderStateError(ValueError):
+    """A step that the order's state does not allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that was set aside for an order. `address` is a host name or an IP address."""
+
+    address: str
+    port: int
+    location: str = ""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderItem:
+    """A line of an order; names are as they were at the purchase. What it costs stands in the order's tiers."""
+
+    sku: Sku
+    product_name: str
+    quantity: int
+    proxies: tuple[Proxy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """The person who placed the order; `subject` is the token's."""
+
+    subject: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the wallet refused the charge. Names any wallet of the chain: not for every eye."""
+
+    reason: str
+    message: str = ""
+    organization_id: UUID | None = None
+    wallet_id: UUID | None = None
+    available_micros: int = 0
+    needed_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was bought, by whom, and what became of it.
+
+    `tiers` run from the purchaser up; a reader may hold fewer than there are, since nobody sees its seller's.
+    """
+
+    root_id: UUID
+    id: UUID
+    number: str
+    state: OrderState
+    type: ProductType
+    organization_id: UUID
+    seller_id: UUID
+    payer: Payer
+    currency: str
+    items: tuple[OrderItem, ...]
+    tiers: tuple[Tier, ...]
+    created_at: datetime
+    transaction_id: UUID | None = None
+    paid_at: datetime | None = None
+    canceled_at: datetime | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def own_tier(self) -> Tier:
+        """What the purchaser pays."""
+        return self.tiers[0]
+
+    @property
+    def final(self) -> bool:
+        """True where nothing can happen to it any more."""
+        return not _NEXT[self.state]
+
+
+def complete(order: Order, transaction_id: UUID, paid_at: datetime) -> Order:
+    """The order, paid by `transaction_id`. Raises OrderStateError unless it waits for its payment."""
+    return replace(_moved(order, OrderState.COMPLETED), transaction_id=transaction_id, paid_at=paid_at)
+
+
+def cancel(order: Order, refusal: Refusal, canceled_at: datetime) -> Order:
+    """The order, not to be paid. Raises OrderStateError unless it waits for its payment."""
+    return replace(_moved(order, OrderState.CANCELED), refusal=refusal, canceled_at=canceled_at)
+
+
+def _moved(order: Order, state: OrderState) -> Order:
+    if state not in _NEXT[order.state]:
+        raise OrderStateError(f"order {order.number} is {order.state} and cannot become {state}")
+    return replace(order, state=state)
+
+
+def charge_item(items: Iterable[OrderItem]) -> str:
+    """What the wallet's line says the order was for: its products, each once, in their order."""
+    text = ", ".join(dict.fromkeys(item.product_name for item in items))
+    return text if len(text) <= _ITEM_LENGTH else text[: _ITEM_LENGTH - 1] + "…"
+
+
+CANNOT_SELL = (
+    "This purchase cannot be made at the moment: your seller cannot sell it right now. "
+    "Nothing was charged. Try again later, or ask your seller."
+)
+"""All that a buyer learns where something is wrong above its own tier."""
+
+CHAIN_CHANGED = (
+    "Your place among your sellers changed while the order was being paid. "
+    "Nothing was charged. Place the order again in a moment."
+)
+
+
+def as_seen_by_purchaser(order: Order) -> Order:
+    """The order without what is not its purchaser's to see: the tiers above its own, and any other's wallet."""
+    return replace(order, tiers=order.tiers[:1], refusal=_refusal_for_purchaser(order))
+
+
+def with_refusal_for_purchaser(order: Order) -> Order:
+    """The order with all of its tiers, but no wallet named other than the purchaser's."""
+    return replace(order, refusal=_refusal_for_purchaser(order))
+
+
+def _refusal_for_purchaser(order: Order) -> Refusal | None:
+    refusal = order.refusal
+    if refusal is None or refusal.organization_id == order.organization_id:
+        return refusal
+    return Refusal(refusal.reason)
+
+
+def told_reason(refusal: Refusal) -> str:
+    """The reason code for a reader: a name of farthing.errors.v1.ErrorReason without its prefix.
+
+    The refusal is as that reader may see it: without organization and wallet where they are not its to see.
+    """
+    if refusal.reason == "CHAIN_MISMATCH":
+        return refusal.reason
+    if refusal.reason == "INSUFFICIENT_CREDIT" and refusal.organization_id is not None:
+        return refusal.reason
+    return "SELLER_CANNOT_SELL"
+
+
+def told_text(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
+    """Why the order was canceled, in words for a member of `viewer_id` (None: one of our services)."""
+    match told_reason(refusal):
+        case "INSUFFICIENT_CREDIT":
+            return (
+                f"{_whose_wallet(order, refusal, viewer_id)} lacks credit: "
+                f"{format_money(refusal.needed_micros, order.currency)} needed, "
+                f"{format_money(refusal.available_micros, order.currency)} available. "
+                "Nothing was charged. Top it up, then order again."
+            )
+        case "CHAIN_MISMATCH":
+            return CHAIN_CHANGED
+        case _:
+            return CANNOT_SELL
+
+
+def _whose_wallet(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
+    if refusal.organization_id == viewer_id:
+        return "Your wallet"
+    return "The purchaser's wallet" if refusal.organization_id == order.organization_id else "A reseller's wallet"

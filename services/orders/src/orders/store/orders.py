@@ -1,0 +1,334 @@
+"""Orders in SQL."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from servicekit.scope import EVERYTHING, Scope
+from sqlalchemy import Row, RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.domain.catalogue import ProductType, Sku
+from orders.domain.orders import Order, OrderItem, OrderState, Payer, Proxy, Refusal
+from orders.domain.pricing import TaxRate, Tier, TierLine
+from orders.store.scopes import within
+
+# A number that is taken writes nothing: the caller draws another one.
+_ADD_ORDER = text("""
+    INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
+                        payer_email, payment_method, currency, charge_lease_until, created_at)
+    VALUES (:root_id, :id, :number, :state, :type, :organization_id, :seller_id, :payer_subject, :payer_name,
+            :payer_email, 'BALANCE', :currency, farthing_now() + :lease, :created_at)
+    ON CONFLICT (root_id, number) DO NOTHING
+""")
+_ADD_ITEM = text("""
+    INSERT INTO order_items (root_id, order_id, position, organization_id, product_id, product_name, sku_id,
+                             sku_code, sku_name, unit, contents, quantity, proxies)
+    VALUES (:root_id, :order_id, :position, :organization_id, :product_id, :product_name, :sku_id,
+            :sku_code, :sku_name, :unit, :contents, :quantity, CAST(:proxies AS jsonb))
+""")
+_ADD_LINE = text("""
+    INSERT INTO order_item_tiers (root_id, order_id, tier, position, buyer_id, seller_id, unit_price_micros,
+                                  net_micros, tax_name, tax_rate_ppm, tax_micros)
+    VALUES (:root_id, :order_id, :tier, :position, :buyer_id, :seller_id, :unit_price_micros,
+            :net_micros, :tax_name, :tax_rate_ppm, :tax_micros)
+""")
+
+# What the reader's scope does not hold is not read: of a refusal, the wallet it was about.
+_COLUMNS = """
+    SELECT root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name, payer_email,
+           currency, created_at, transaction_id, paid_at, canceled_at, refusal_reason, refusal_message,
+           refusal_organization_id, refusal_wallet_id, refusal_available_micros, refusal_needed_micros,
+           refusal_organization_id IS NOT NULL AND sees(refusal_organization_id) AS refusal_seen
+    FROM orders WHERE
+"""
+_ITEMS = text("""
+    SELECT order_id, product_id, product_name, sku_id, sku_code, sku_name, unit, contents, quantity, proxies
+    FROM order_items WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids) ORDER BY order_id, position
+""")
+_LINES = text("""
+    SELECT order_id, tier, buyer_id, seller_id, unit_price_micros, net_micros, tax_name, tax_rate_ppm, tax_micros
+    FROM order_item_tiers WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
+    ORDER BY order_id, tier, position
+""")
+
+_LOCKED = text(_COLUMNS + " root_id = :root_id AND id = :id FOR UPDATE")
+_LEASE = text("""
+    UPDATE orders SET charge_lease_until = farthing_now() + :lease
+    WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT' AND charge_lease_until <= farthing_now()
+""")
+_UNLEASED = text("""
+    SELECT root_id, id FROM orders WHERE state = 'PENDING_PAYMENT' AND charge_lease_until <= farthing_now()
+    ORDER BY charge_lease_until LIMIT :count
+""")
+_FINISH = text("""
+    UPDATE orders SET state = :state, transaction_id = :transaction_id, paid_at = :paid_at,
+           canceled_at = :canceled_at, refusal_reason = :refusal_reason, refusal_message = :refusal_message,
+           refusal_organization_id = :refusal_organization_id, refusal_wallet_id = :refusal_wallet_id,
+           refusal_available_micros = :refusal_available_micros, refusal_needed_micros = :refusal_needed_micros
+    WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT'
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """Where an order lives."""
+
+    root_id: UUID
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """All that is set must hold; [created_from, created_to)."""
+
+    organization_id: UUID | None = None
+    type: ProductType | None = None
+    state: OrderState | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+async def add_order(connection: AsyncConnection, order: Order, lease: timedelta) -> bool:
+    """Writes a new order; False, and nothing written, where its number is taken.
+
+    Whoever places it asks the wallet: for the time of `lease` nobody else does.
+    """
+    row = {
+        "root_id": order.root_id,
+        "id": order.id,
+        "number": order.number,
+        "state": order.state.value,
+        "type": order.type.value,
+        "organization_id": order.organization_id,
+        "seller_id": order.seller_id,
+        "payer_subject": order.payer.subject,
+        "payer_name": order.payer.name,
+        "payer_email": order.payer.email,
+        "currency": order.currency,
+        "lease": lease,
+        "created_at": order.created_at,
+    }
+    if (await connection.execute(_ADD_ORDER, row)).rowcount == 0:
+        return False
+    await connection.execute(_ADD_ITEM, _item_rows(order))
+    await connection.execute(_ADD_LINE, _line_rows(order))
+    return True
+
+
+def _item_rows(order: Order) -> list[dict[str, object]]:
+    return [
+        {
+            "root_id": order.root_id,
+            "order_id": order.id,
+            "position": position,
+            "organization_id": order.organization_id,
+            "product_id": item.sku.product_id,
+            "product_name": item.product_name,
+            "sku_id": item.sku.id,
+            "sku_code": item.sku.code,
+            "sku_name": item.sku.name,
+            "unit": item.sku.unit,
+            "contents": list(item.sku.contents),
+            "quantity": item.quantity,
+            "proxies": json.dumps([_proxy_json(proxy) for proxy in item.proxies]),
+        }
+        for position, item in enumerate(order.items, start=1)
+    ]
+
+
+def _line_rows(order: Order) -> list[dict[str, object]]:
+    return [
+        {
+            "root_id": order.root_id,
+            "order_id": order.id,
+            "tier": tier.number,
+            "position": position,
+            "buyer_id": tier.buyer_id,
+            "seller_id": tier.seller_id,
+            "unit_price_micros": line.unit_price_micros,
+            "net_micros": line.net_micros,
+            "tax_name": line.tax.name,
+            "tax_rate_ppm": line.tax.rate_ppm,
+            "tax_micros": line.tax_micros,
+        }
+        for tier in order.tiers
+        for position, line in enumerate(tier.lines, start=1)
+    ]
+
+
+async def find_order(
+    connection: AsyncConnection, scope: Scope, *, order_id: UUID | None = None, number: str | None = None
+) -> Order | None:
+    """The order of that id or number, or None where there is none in the scope."""
+    conditions, parameters = within(scope, "organization_id")
+    conditions.append("id = :order_id" if order_id is not None else "number = :number")
+    query = text(_COLUMNS + " AND ".join(conditions) + " ORDER BY created_at DESC LIMIT 1")
+    parameters |= {"order_id": order_id} if order_id is not None else {"number": number}
+    found = await _orders(connection, (await connection.execute(query, parameters)).all())
+    return found[0] if found else None
+
+
+async def list_orders(
+    connection: AsyncConnection,
+    scope: Scope,
+    wanted: OrderFilter,
+    after: tuple[datetime, UUID] | None,
+    count: int,
+) -> list[Order]:
+    """Up to `count` orders, the newest first, after the one of (created_at, id)."""
+    conditions, parameters = within(scope, "organization_id")
+    if wanted.organization_id is not None:
+        conditions.append("organization_id = :organization_id")
+        parameters["organization_id"] = wanted.organization_id
+    if wanted.type is not None:
+        conditions.append("type = :type")
+        parameters["type"] = wanted.type.value
+    if wanted.state is not None:
+        conditions.append("state = :state")
+        parameters["state"] = wanted.state.value
+    if wanted.created_from is not None:
+        conditions.append("created_at >= :created_from")
+        parameters["created_from"] = wanted.created_from
+    if wanted.created_to is not None:
+        conditions.append("created_at < :created_to")
+        parameters["created_to"] = wanted.created_to
+    if after is not None:
+        conditions.append("(created_at, id) < (:after_created_at, :after_id)")
+        parameters |= {"after_created_at": after[0], "after_id": after[1]}
+    where = " AND ".join(conditions) or "true"
+    query = text(_COLUMNS + where + " ORDER BY created_at DESC, id DESC LIMIT :count")
+    rows = (await connection.execute(query, {**parameters, "count": count})).all()
+    return await _orders(connection, rows)
+
+
+async def lock_order(connection: AsyncConnection, key: OrderKey) -> Order | None:
+    """The whole order, held until the transaction ends. Needs scope EVERYTHING."""
+    rows = (await connection.execute(_LOCKED, {"root_id": key.root_id, "id": key.id})).all()
+    found = await _orders(connection, rows)
+    return found[0] if found else None
+
+
+async def get_order(connection: AsyncConnection, key: OrderKey) -> Order:
+    """The whole order; LookupError where there is none. Needs scope EVERYTHING."""
+    found = await find_order(connection, EVERYTHING, order_id=key.id)
+    if found is None or found.root_id != key.root_id:
+        raise LookupError(f"order {key.id} of root {key.root_id} is not in the database")
+    return found
+
+
+async def lease_order(connection: AsyncConnection, key: OrderKey, lease: timedelta) -> bool:
+    """True if the caller may now ask the wallet about the pending order; nobody else may until the lease is over."""
+    row = {"root_id": key.root_id, "id": key.id, "lease": lease}
+    return (await connection.execute(_LEASE, row)).rowcount == 1
+
+
+async def unleased_orders(connection: AsyncConnection, count: int) -> list[OrderKey]:
+    """Orders that wait for their payment while nobody asks for it, the longest waiting first."""
+    rows = (await connection.execute(_UNLEASED, {"count": count})).all()
+    return [OrderKey(row.root_id, row.id) for row in rows]
+
+
+async def finish_order(connection: AsyncConnection, order: Order) -> bool:
+    """Writes that the order is completed or canceled; False where it was one of them before."""
+    refusal = order.refusal
+    row = {
+        "root_id": order.root_id,
+        "id": order.id,
+        "state": order.state.value,
+        "transaction_id": order.transaction_id,
+        "paid_at": order.paid_at,
+        "canceled_at": order.canceled_at,
+        "refusal_reason": refusal.reason if refusal else None,
+        "refusal_message": refusal.message if refusal else None,
+        "refusal_organization_id": refusal.organization_id if refusal else None,
+        "refusal_wallet_id": refusal.wallet_id if refusal else None,
+        "refusal_available_micros": refusal.available_micros if refusal else None,
+        "refusal_needed_micros": refusal.needed_micros if refusal else None,
+    }
+    return (await connection.execute(_FINISH, row)).rowcount == 1
+
+
+# -- rows to orders ------------------------------------------------------------------------------------------------
+
+
+async def _orders(connection: AsyncConnection, rows: Sequence[Row[tuple[object, ...]]]) -> list[Order]:
+    if not rows:
+        return []
+    heads = [row._mapping for row in rows]
+    key = {
+        "root_ids": list({head["root_id"] for head in heads}),
+        "order_ids": [head["id"] for head in heads],
+    }
+    items: dict[UUID, list[OrderItem]] = {head["id"]: [] for head in heads}
+    for row in (await connection.execute(_ITEMS, key)).all():
+        items[row.order_id].append(_item(row))
+    lines: dict[UUID, dict[tuple[int, UUID, UUID], list[TierLine]]] = {head["id"]: {} for head in heads}
+    for row in (await connection.execute(_LINES, key)).all():
+        tier = (row.tier, row.buyer_id, row.seller_id)
+        tax = TaxRate(row.tax_name, row.tax_rate_ppm)
+        line = TierLine(row.unit_price_micros, row.net_micros, tax, row.tax_micros)
+        lines[row.order_id].setdefault(tier, []).append(line)
+    return [
+        Order(
+            root_id=head["root_id"],
+            id=head["id"],
+            number=head["number"],
+            state=OrderState(head["state"]),
+            type=ProductType(head["type"]),
+            organization_id=head["organization_id"],
+            seller_id=head["seller_id"],
+            payer=Payer(head["payer_subject"], head["payer_name"], head["payer_email"]),
+            currency=head["currency"],
+            items=tuple(items[head["id"]]),
+            tiers=tuple(Tier(*tier, tuple(of_tier)) for tier, of_tier in lines[head["id"]].items()),
+            created_at=head["created_at"],
+            transaction_id=head["transaction_id"],
+            paid_at=head["paid_at"],
+            canceled_at=head["canceled_at"],
+            refusal=_refusal(head),
+        )
+        for head in heads
+    ]
+
+
+def _refusal(head: RowMapping) -> Refusal | None:
+    if head["refusal_reason"] is None:
+        return None
+    if not head["refusal_seen"]:
+        return Refusal(head["refusal_reason"])
+    return Refusal(
+        reason=head["refusal_reason"],
+        message=head["refusal_message"],
+        organization_id=head["refusal_organization_id"],
+        wallet_id=head["refusal_wallet_id"],
+        available_micros=head["refusal_available_micros"],
+        needed_micros=head["refusal_needed_micros"],
+    )
+
+
+def _item(row: Row[tuple[object, ...]]) -> OrderItem:
+    found = row._mapping
+    sku = Sku(
+        found["sku_id"],
+        found["product_id"],
+        found["sku_code"],
+        found["sku_name"],
+        found["unit"],
+        tuple(found["contents"]),
+    )
+    proxies = tuple(_proxy(proxy) for proxy in json.loads(found["proxies"]))
+    return OrderItem(sku, found["product_name"], found["quantity"], proxies)
+
+
+def _proxy_json(proxy: Proxy) -> dict[str, object]:
+    expires_at = proxy.expires_at.isoformat() if proxy.expires_at else None
+    return {"address": proxy.address, "port": proxy.port, "location": proxy.location, "expires_at": expires_at}
+
+
+def _proxy(found: Mapping[str, Any]) -> Proxy:
+    expires_at = datetime.fromisoformat(found["expires_at"]) if found["expires_at"] else None
+    return Proxy(found["address"], found["port"], found["location"], expires_at)
