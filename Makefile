@@ -28,7 +28,7 @@ check: install ## Lint, format, types, import rules, contracts
 	@echo "ruff check";          $(BIN)/ruff check --quiet .
 	@echo "ruff format --check"; $(BIN)/ruff format --check --quiet .
 	@echo "mypy --strict";       $(BIN)/mypy --no-error-summary $(SOURCES)
-	@echo "import rules";        $(BIN)/lint-imports --config tests/architecture/imports.toml
+	@echo "import rules";        $(BIN)/lint-imports --no-logo --config tests/architecture/imports.toml
 	@echo "buf lint";            $(BIN)/buf lint
 ifneq ($(RELEASE),)
 	@echo "buf breaking: against the last release, $(RELEASE)"

@@ -91,9 +91,7 @@ def _watch(running: dict[Future[None], str], started: float, progress: Progress)
                 raise error
             progress(f"{running[job]}: {'FAILED' if error else 'ready'} after {elapsed_s:.0f} s")
         if not done:
-            progress(
-                f"still at work on: {', '.join(sorted(running[job] for job in pending))} ({elapsed_s:.0f} s)"
-            )
+            progress(f"still at work on: {', '.join(sorted(running[job] for job in pending))} ({elapsed_s:.0f} s)")
     return failures
 
 
@@ -165,9 +163,7 @@ def _fetch_kafka_jars(result: Path, scratch: Path) -> None:
         ) from error
     fetched = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in result.iterdir()}
     pinned = {line.split()[1]: line.split()[0] for line in KAFKA_JARS_PINNED.read_text().splitlines()}
-    different = sorted(
-        name for name in fetched.keys() | pinned.keys() if fetched.get(name) != pinned.get(name)
-    )
+    different = sorted(name for name in fetched.keys() | pinned.keys() if fetched.get(name) != pinned.get(name))
     if different:
         raise StackError(
             f"Kafka {KAFKA_VERSION}: these jars are not the ones pinned in {KAFKA_JARS_PINNED.name}: "

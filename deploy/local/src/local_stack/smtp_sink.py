@@ -33,9 +33,7 @@ class MaildirSink:
         self._kept: set[tuple[str, str]] = set()
         for message in self._maildir:
             recipients = [address for _, address in email.utils.getaddresses(message.get_all("X-RcptTo", []))]
-            self._kept.update(
-                (str(message["Message-ID"] or "").strip(), recipient) for recipient in recipients
-            )
+            self._kept.update((str(message["Message-ID"] or "").strip(), recipient) for recipient in recipients)
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -92,9 +90,7 @@ async def _serve(host: str, port: int, folder: Path) -> None:
     sink = MaildirSink(folder)
 
     def session() -> SMTP:
-        return SMTP(
-            sink, hostname="mail.farthing.test", data_size_limit=MESSAGE_BYTES_MAX, enable_SMTPUTF8=True
-        )
+        return SMTP(sink, hostname="mail.farthing.test", data_size_limit=MESSAGE_BYTES_MAX, enable_SMTPUTF8=True)
 
     server = await loop.create_server(session, host, port)
     stopped = asyncio.Event()

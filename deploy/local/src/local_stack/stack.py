@@ -1,6 +1,5 @@
 """One local stack in one folder: brings its parts up and down, and says how they are."""
 
-import datetime
 import fcntl
 import os
 import shutil
@@ -16,9 +15,9 @@ import psutil
 
 from local_stack import (
     artifacts,
-    credentials,
     environment,
     external,
+    furnish,
     kafka_process,
     layout,
     ports,
@@ -26,13 +25,11 @@ from local_stack import (
     s3,
     services,
     smtp,
-    topics,
 )
 from local_stack.errors import StackError
 from local_stack.processes import Processes
 
 DEFAULT_FOLDER = artifacts.REPOSITORY / ".stack"
-TOPICS_FILE = artifacts.REPOSITORY / "protos" / "topics.yaml"
 READY_BOUND_S = 60.0
 POLL_S = 0.1
 # Last started, first stopped; services before what they need.
@@ -86,7 +83,7 @@ class Stack:
         folder: Path = DEFAULT_FOLDER,
         *,
         shared_buffers: str = "128MB",
-        topics_file: Path = TOPICS_FILE,
+        topics_file: Path = furnish.TOPICS_FILE,
         advertised_kafka: str | None = None,
         external_servers: Mapping[str, str] | None = None,
     ) -> None:
@@ -105,7 +102,7 @@ class Stack:
         state = layout.load(self.folder)
         if state is None:
             raise StackError(f"there is no stack in {self.folder} yet; start one with: farthing stack up")
-        return environment.of_stack(self.folder, state, self._external, self._postgres_bin())
+        return environment.of_stack(self.folder, state, self._external, postgres.CLIENT_BIN)
 
     def service_env(self, name: str, **extra: str) -> dict[str, str]:
         """The whole environment of one service process, `extra` variables added or put in place of others."""
@@ -210,16 +207,9 @@ class Stack:
 
     def _make_folder(self) -> None:
         layout.load_or_make(self.folder)
-        credentials.make_signing_key(self.folder / "tokens")
-        now = datetime.datetime.now(datetime.UTC)
-        credentials.make_certificates(self.folder / "tls", layout.CERTIFICATE_NAMES, now)
+        furnish.make_credentials(self.folder)
 
-    def _postgres_bin(self) -> Path:
-        return postgres.install(self._user)
-
-    def _together(
-        self, names: tuple[str, ...], work: Callable[[str, Progress], None], progress: Progress
-    ) -> None:
+    def _together(self, names: tuple[str, ...], work: Callable[[str, Progress], None], progress: Progress) -> None:
         if not names:
             return
         failures: list[str] = []
@@ -243,7 +233,8 @@ class Stack:
             verb = f"started in {time.monotonic() - started:.1f} s"
         else:
             verb = "runs already"
-        self._furnish(name)
+        # Every time, because a part may have been killed between its start and this.
+        furnish.server(name, self.env(), self._topics_file)
         progress(f"{name} {verb}, {self._address(name)}")
 
     def _spawn_server(self, name: str) -> None:
@@ -269,13 +260,10 @@ class Stack:
             case "postgres":
                 data = postgres.data_folder(self.folder, self._user)
                 password = state.secrets["postgres"]
-                server = postgres.Postgres(
-                    self._postgres_bin(), data, self._user, state.ports[name], password
-                )
+                program = postgres.install(self._user)
+                server = postgres.Postgres(program, data, self._user, state.ports[name], password)
                 server.make(self._shared_buffers)
-                self._processes.start(
-                    name, server.argv(), server.environment, cwd=server.cwd, run_as=self._user
-                )
+                self._processes.start(name, server.argv(), server.environment, cwd=server.cwd, run_as=self._user)
             case "kafka":
                 broker = kafka_process.Broker(
                     artifacts.JAVA_HOME,
@@ -296,16 +284,6 @@ class Stack:
             case _:
                 argv = smtp.argv(state.ports[name], self.folder / "smtp" / "maildir")
                 self._processes.start(name, argv, {"PATH": os.defpath, "LANG": "C.UTF-8"}, cwd=self.folder)
-
-    def _furnish(self, name: str) -> None:
-        """Puts into a server that answers what the services expect to find there."""
-        values = self.env()
-        if name == "postgres":
-            postgres.make_databases(self._postgres_bin(), values)
-        elif name == "kafka":
-            topics.create(values["KAFKA_BOOTSTRAP"], topics.read(self._topics_file))
-        elif name == "s3":
-            s3.make_bucket(values)
 
     def _start_service(self, name: str, progress: Progress, **extra: str) -> None:
         started = time.monotonic()
@@ -340,16 +318,14 @@ class Stack:
                 )
             if time.monotonic() > deadline:
                 said = f"\n{self._processes.log_tail(name)}" if not theirs else ""
-                raise StackError(
-                    f"{name} at {self._address(name)} does not answer after {READY_BOUND_S:.0f} s{said}"
-                )
+                raise StackError(f"{name} at {self._address(name)} does not answer after {READY_BOUND_S:.0f} s{said}")
             time.sleep(POLL_S)
 
     def _is_healthy(self, name: str) -> bool:
         values = self.env()
         match name:
             case "postgres":
-                return postgres.answers(self._postgres_bin(), values)
+                return postgres.answers(values)
             case "kafka":
                 return kafka_process.answers(values["KAFKA_BOOTSTRAP"])
             case "s3":

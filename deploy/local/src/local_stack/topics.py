@@ -58,9 +58,7 @@ def _of_entry(path: Path, entry: Mapping[str, Any]) -> list[Topic]:
         ) from error
     if partitions < 1:
         raise StackError(f"{path}: topic {name} has {partitions} partitions; it needs at least 1")
-    letters = [
-        Topic(f"{name}.dlq.{consumer}", letter_partitions, letter_retention_ms) for consumer in consumers
-    ]
+    letters = [Topic(f"{name}.dlq.{consumer}", letter_partitions, letter_retention_ms) for consumer in consumers]
     return [Topic(name, partitions, retention_ms), *letters]
 
 
@@ -76,9 +74,7 @@ async def _create(bootstrap: str, topics: list[Topic]) -> None:
     try:
         answer = await admin.create_topics(
             [
-                NewTopic(
-                    topic.name, topic.partitions, 1, topic_configs={"retention.ms": str(topic.retention_ms)}
-                )
+                NewTopic(topic.name, topic.partitions, 1, topic_configs={"retention.ms": str(topic.retention_ms)})
                 for topic in topics
             ]
         )
