@@ -22,7 +22,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wallet.domain.ledger import Line, Transaction
+    from wallet.domain.ledger import Line, Transaction, Unhashed
 
 FIRST_HASH = bytes(32)
 _NO_ORDER = bytes(16)
@@ -61,25 +61,20 @@ def transaction_digest(transaction: Transaction) -> bytes:
     return sha256(fixed + texts + transaction.request_sha256).digest()
 
 
-def line_hash(previous_hash: bytes, digest: bytes, line: Line) -> bytes:
-    """The hash of `line`, whose own field `hash` is not looked at. `digest` is that of its transaction."""
+def line_hash(previous_hash: bytes, digest: bytes, line: Line | Unhashed) -> bytes:
+    """The hash of `line`, with or without its own hash, which is not looked at. `digest` is that of its transaction."""
+    _, wallet_id, _, organization_id, seller_id, sequence, *amounts, tier, type_ = line[:15]
     return sha256(
         _LINE.pack(
             previous_hash,
             digest,
-            line.wallet_id.bytes,
-            line.organization_id.bytes,
-            line.seller_id.bytes,
-            line.sequence,
-            line.tier,
-            line.type,
-            line.amount_micros,
-            line.revenue_micros,
-            line.tax_micros,
-            line.cash_micros,
-            line.clearing_micros,
-            line.balance_after_micros,
-            line.credit_limit_micros,
+            wallet_id.bytes,
+            organization_id.bytes,
+            seller_id.bytes,
+            sequence,
+            tier,
+            type_,
+            *amounts,
         )
     ).digest()
 

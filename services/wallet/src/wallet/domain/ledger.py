@@ -163,6 +163,10 @@ class Line(NamedTuple):
     hash: bytes
 
 
+# A line's columns but for its hash, in the same order.
+Unhashed = tuple[UUID, UUID, UUID, UUID, UUID, int, int, int, int, int, int, int, int, int, int]
+
+
 class Posted(NamedTuple):
     """A posting that is in the books. `lines` is empty where it was there before and this is a repeat."""
 
@@ -207,7 +211,7 @@ class Book:
         self.remembered = dict(remembered or {})
         self.transactions: list[Transaction] = []
         self.lines: list[Line] = []
-        self.changed: dict[WalletKey, Wallet] = {}
+        self.changed: dict[UUID, Wallet] = {}
 
     def charge(self, charge: Charge, transaction_id: UUID) -> Outcome:
         """Posts a purchase at every tier, or refuses it whole. A repeat gets the answer of the first time."""
@@ -234,17 +238,17 @@ class Book:
             charge.request_sha256,
         )
         lines: list[Line] = []
-        digest = transaction_digest(transaction)
+        source = (transaction_id, transaction_digest(transaction))
         top = len(wallets) - 1
         for index, (wallet, tier) in enumerate(zip(wallets, charge.tiers, strict=True)):
             net = tier.net_micros
             seller = wallets[index + 1] if index < top else None
             credited = net if seller is not None and seller.earns else 0
             legs = (-net - tier.tax_micros, net - credited, tier.tax_micros, 0, credited)
-            lines.append(self._move(wallet, transaction_id, digest, index + 1, _EXPENSE, legs))
+            lines.append(self._move(wallet, source, index + 1, _EXPENSE, legs))
             if seller is not None and credited:
                 earned = (credited, 0, 0, 0, -credited)
-                lines.append(self._move(seller, transaction_id, digest, index + 1, _EARNINGS, earned))
+                lines.append(self._move(seller, source, index + 1, _EARNINGS, earned))
         return self._post(transaction, lines)
 
     def recharge(self, recharge: Recharge, transaction_id: UUID) -> Outcome:
@@ -273,7 +277,7 @@ class Book:
             recharge.request_sha256,
         )
         legs = (amount, 0, 0, -amount, 0)
-        line = self._move(wallet, transaction_id, transaction_digest(transaction), 0, _RECHARGE, legs)
+        line = self._move(wallet, (transaction_id, transaction_digest(transaction)), 0, _RECHARGE, legs)
         return self._post(transaction, [line])
 
     def _known(self, root_id: UUID, request_key: str, request_sha256: bytes) -> Outcome | None:
@@ -298,33 +302,28 @@ class Book:
         return wallets
 
     def _move(
-        self, wallet: Wallet, transaction_id: UUID, digest: bytes, tier: int, type_: int, legs: tuple[int, ...]
+        self, wallet: Wallet, source: tuple[UUID, bytes], tier: int, type_: int, legs: tuple[int, int, int, int, int]
     ) -> Line:
-        amount, revenue, tax, cash, clearing = legs
-        wallet.balance_micros += amount
+        transaction_id, digest = source
+        wallet.balance_micros += legs[0]
         wallet.sequence += 1
-        line = Line(
+        unhashed = (
             wallet.root_id,
             wallet.id,
             transaction_id,
             wallet.organization_id,
             wallet.seller_id,
             wallet.sequence,
-            amount,
-            revenue,
-            tax,
-            cash,
-            clearing,
+            *legs,
             wallet.balance_micros,
             wallet.credit_limit_micros,
             tier,
             type_,
-            b"",
         )
-        wallet.last_hash = line_hash(wallet.last_hash, digest, line)
+        wallet.last_hash = line_hash(wallet.last_hash, digest, unhashed)
         wallet.last_posted_at = self.posted_at
-        self.changed[wallet.key] = wallet
-        return Line(*line[:-1], wallet.last_hash)
+        self.changed[wallet.id] = wallet
+        return Line(*unhashed, wallet.last_hash)
 
     def _post(self, transaction: Transaction, lines: list[Line]) -> Posted:
         self.transactions.append(transaction)

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 from servicekit.ids import new_id
 
-from wallet.domain.ledger import Book, Charge, Outcome, Posted, Recharge, Refusal, Transaction, Wallet, WalletKey
+from wallet.domain.ledger import Book, Charge, Outcome, Posted, Recharge, Refusal, Wallet, WalletKey
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 # root_id, event_id, key, payload, traceparent: a row of the outbox.
@@ -24,7 +24,7 @@ _EARNINGS_WALLET = 2
 _LOCK = """
 SELECT w.root_id, w.id, w.organization_id, w.seller_id, w.currency, w.credit_limit_micros, w.balance_micros,
        w.reserved_micros, w.sequence, w.last_hash, w.last_posted_at, w.earnings
-FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS k (root_id, organization_id, currency)
+FROM unnest($1::wallet_key[]) AS k
 JOIN wallets w ON w.root_id = k.root_id AND w.organization_id = k.organization_id AND w.currency = k.currency
 WHERE w.state = 1
 ORDER BY w.root_id, w.id
@@ -38,7 +38,7 @@ SELECT farthing_now() AS now, t.root_id, t.request_key, t.request_sha256, t.id, 
        (SELECT l.balance_after_micros FROM lines l WHERE l.transaction_id = t.id AND l.root_id = t.root_id
         AND l.organization_id = t.organization_id ORDER BY l.tier LIMIT 1) AS balance_after_micros
 FROM (SELECT 1) AS one LEFT JOIN (
-    SELECT t.* FROM unnest($1::uuid[], $2::text[]) AS k (root_id, request_key)
+    SELECT t.* FROM unnest($1::request_name[]) AS k
     JOIN transactions t ON t.root_id = k.root_id AND t.request_key = k.request_key
 ) AS t ON true
 """
@@ -47,38 +47,29 @@ _WRITE = """
 WITH transaction AS (
     INSERT INTO transactions (root_id, id, organization_id, order_id, posted_at, type, currency, order_number, item,
                               request_key, request_sha256)
-    SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::timestamptz[], $7::smallint[],
-                         $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[])
+    SELECT * FROM unnest($2::new_transaction[])
 ), line AS (
     INSERT INTO lines (root_id, wallet_id, transaction_id, organization_id, seller_id, sequence, amount_micros,
                        revenue_micros, tax_micros, cash_micros, clearing_micros, balance_after_micros,
                        credit_limit_micros, tier, type, hash, posted_at)
-    SELECT l.*, $1 FROM unnest($13::uuid[], $14::uuid[], $15::uuid[], $16::uuid[], $17::uuid[], $18::bigint[],
-                               $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[],
-                               $24::bigint[], $25::bigint[], $26::smallint[], $27::smallint[], $28::bytea[]) AS l
+    SELECT l.*, $1 FROM unnest($3::new_line[]) AS l
 ), wallet AS (
     UPDATE wallets w
     SET balance_micros = k.balance_micros, sequence = k.sequence, last_hash = k.last_hash, last_posted_at = $1
-    FROM unnest($29::uuid[], $30::uuid[], $31::bigint[], $32::bigint[], $33::bytea[])
-        AS k (root_id, id, balance_micros, sequence, last_hash)
+    FROM unnest($4::new_wallet_state[]) AS k
     WHERE w.root_id = k.root_id AND w.id = k.id
 )
 INSERT INTO outbox (root_id, event_id, topic, key, payload, traceparent)
-SELECT e.root_id, e.event_id, $34, e.key, e.payload, e.traceparent
-FROM unnest($35::uuid[], $36::uuid[], $37::text[], $38::bytea[], $39::text[])
-    AS e (root_id, event_id, key, payload, traceparent)
+SELECT e.root_id, e.event_id, $5, e.key, e.payload, e.traceparent FROM unnest($6::new_event[]) AS e
 """
 
 _ELSEWHERE = "SELECT organization_id, root_id, currency FROM wallets WHERE organization_id = ANY($1) AND state = 1"
 
-_TRANSACTION_COLUMNS = len(Transaction._fields)
-_LINE_COLUMNS = 16
-
 
 async def open_book(connection: Connection, keys: Iterable[WalletKey], requests: Sequence[tuple[UUID, str]]) -> Book:
     """Locks the current wallets of `keys` until the end of the transaction, and looks up `requests` (root, key)."""
-    locked = await connection.fetch(_LOCK, *_columns(list(keys), 3))
-    rows = await connection.fetch(_REMEMBER, *_columns(requests, 2))
+    locked = await connection.fetch(_LOCK, list(keys))
+    rows = await connection.fetch(_REMEMBER, requests)
     remembered = {
         (row["root_id"], row["request_key"]): Posted(
             row["id"], row["posted_at"], row["balance_after_micros"], row["request_sha256"]
@@ -86,7 +77,7 @@ async def open_book(connection: Connection, keys: Iterable[WalletKey], requests:
         for row in rows
         if row["id"] is not None
     }
-    wallets = [Wallet(*row[:-1], earns=row[-1] == _EARNINGS_WALLET) for row in map(tuple, locked)]
+    wallets = [Wallet(*columns, earnings == _EARNINGS_WALLET) for *columns, earnings in locked]
     return Book(wallets, rows[0]["now"], remembered)
 
 
@@ -99,11 +90,11 @@ async def write(connection: Connection, book: Book, topic: str = "", events: Seq
     await connection.execute(
         _WRITE,
         book.posted_at,
-        *_columns(book.transactions, _TRANSACTION_COLUMNS),
-        *_columns(book.lines, _LINE_COLUMNS),
-        *_columns(changed, 5),
+        book.transactions,
+        book.lines,
+        changed,
         topic,
-        *_columns(events, 5),
+        events,
     )
 
 
@@ -133,7 +124,3 @@ async def explain_missing(connection: Connection, charge: Charge, refusal: Refus
         message = f"A buyer of the chain has its wallet in another currency than {charge.currency}."
         return Refusal("CURRENCY_MISMATCH", message, refusal.organization_id)
     return refusal
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * width
