@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -39,22 +40,16 @@ RECIPIENT = RecipientView(
     purchaser_email="clara@northwind.example",
 )
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 30"><path d="M0 0h90v30z" fill="#d33"/></svg>'
-HOSTILE = (
-    '#import "x" *b* $a$ \\ _i_ `c` <l> @r // [x] {page} #panic("p") "))) \x00\x1b\n\u202e\ud800 \\u{41}'
-)
+HOSTILE = '#import "x" *b* $a$ \\ _i_ `c` <l> @r // [x] {page} #panic("p") "))) \x00\x1b\n\u202e\ud800 \\u{41}'
 
 
-def line(
-    description: str, quantity: int, price_micros: int, rate_ppm: int = 200_000, *details: str
-) -> LineView:
+def line(description: str, quantity: int, price_micros: int, rate_ppm: int = 200_000, *details: str) -> LineView:
     net = quantity * price_micros
     tax = tax_micros(net, rate_ppm)
     return LineView(description, quantity, price_micros, net, rate_ppm, tax, "VAT", details)
 
 
-PACKAGE = line(
-    "Cloud Phone Business, 12 months", 1, 83_880_000, 200_000, "5 cloud phones", "Priority support"
-)
+PACKAGE = line("Cloud Phone Business, 12 months", 1, 83_880_000, 200_000, "5 cloud phones", "Priority support")
 PROXY = line("Residential proxy, Frankfurt", 2, 12_450_000, 200_000, "fra-07.meridian.example : 8080")
 
 
@@ -167,11 +162,17 @@ def test_the_same_view_gives_the_same_bytes() -> None:
         "import sys; sys.path.insert(0, sys.argv[1]); import test_render as t; "
         "sys.stdout.buffer.write(t.render_receipt(t.receipt()))"
     )
-    again = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent)], capture_output=True, check=True
-    )
+    again = subprocess.run([sys.executable, "-c", script, str(Path(__file__).parent)], capture_output=True, check=True)
     assert again.stdout == first
     assert render_receipt(receipt(number="R-2026-000185")) != first
+
+
+def test_threads_draw_side_by_side() -> None:
+    """Given four threads and forty receipts, When drawn at once, Then each is the one it would be alone."""
+    views = [receipt(number=f"R-2026-{i:06d}") for i in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(render_receipt, views))
+    assert drawn == [render_receipt(view) for view in views]
 
 
 def test_it_is_an_archivable_pdf_dated_by_its_issue() -> None:
@@ -222,15 +223,11 @@ def test_hostile_text_is_only_text() -> None:
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_text_can_be_drawn(name: str, description: str) -> None:
     """Given any Unicode text, When drawn, Then there is a PDF with its number."""
-    view = receipt(
-        replace(PROXY, description=description, details=(name,)), recipient=replace(RECIPIENT, name=name)
-    )
+    view = receipt(replace(PROXY, description=description, details=(name,)), recipient=replace(RECIPIENT, name=name))
     assert "R-2026-000184" in "".join(pages(render_receipt(view)))
 
 
-@pytest.mark.parametrize(
-    "name", ["N" * 10_000, "word " * 2_000, "شركة " * 2_000, "北京" * 5_000, "😀" * 10_000]
-)
+@pytest.mark.parametrize("name", ["N" * 10_000, "word " * 2_000, "شركة " * 2_000, "北京" * 5_000, "😀" * 10_000])
 def test_endless_names_are_cut_and_stay_on_paper(name: str) -> None:
     """Given names of 10,000 characters, When drawn, Then they are cut and the totals are still there."""
     view = receipt(
@@ -287,9 +284,7 @@ def test_chinese_and_arabic_keep_their_letters() -> None:
     )
     pdf = render_receipt(view)
     assert "北京云手机科技有限公司" in pages(pdf)[0]
-    assert (
-        b"<pdfaid:part>3</pdfaid:part>" in PdfReader(io.BytesIO(pdf)).trailer["/Root"]["/Metadata"].get_data()
-    )
+    assert b"<pdfaid:part>3</pdfaid:part>" in PdfReader(io.BytesIO(pdf)).trailer["/Root"]["/Metadata"].get_data()
 
 
 def png(width: int, height: int) -> bytes:
@@ -298,12 +293,7 @@ def png(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     rows = (b"\x00" + b"\xd0\x30\x30" * width) * height
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("logo", [SVG, png(60, 20)])
@@ -315,9 +305,7 @@ def test_a_logo_takes_the_monograms_place(logo: bytes) -> None:
     assert pages(render_receipt(branded))[0].count(ISSUER.name) == 1
 
 
-@pytest.mark.parametrize(
-    "logo", [b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xfe", b"<svg", SVG + b" " * 1_000_000]
-)
+@pytest.mark.parametrize("logo", [b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xfe", b"<svg", SVG + b" " * 1_000_000])
 def test_a_broken_logo_falls_back_to_the_monogram(logo: bytes) -> None:
     """Given a logo that cannot be drawn, When drawn, Then the receipt equals the one without a logo."""
     assert usable_logo(logo) == ""

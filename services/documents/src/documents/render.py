@@ -2,6 +2,9 @@
 
 Python decides what is said (words, numbers, dates, colours); `templates/receipt.typ` decides where it
 stands. The content travels as JSON, so no character of it is ever read as markup.
+
+Typst works without Python's lock, so threads draw side by side. A process pool must `spawn`: a forked
+child inherits Typst's thread pool without its threads, and waits for ever.
 """
 
 from __future__ import annotations
@@ -65,9 +68,7 @@ def _compile(content: str, **options: Any) -> bytes:
     # A compiler serves one call at a time, so each thread keeps its own; the fonts are shared.
     compiler = getattr(_thread, "compiler", None)
     if compiler is None:
-        compiler = _thread.compiler = typst.Compiler(
-            root=str(_TEMPLATES), font_paths=fonts(), ignore_system_fonts=True
-        )
+        compiler = _thread.compiler = typst.Compiler(root=str(_TEMPLATES), font_paths=fonts(), ignore_system_fonts=True)
     drawn: Any = compiler.compile(_source(content), **options)
     page: bytes = drawn[0] if isinstance(drawn, list) else drawn
     return page
@@ -143,9 +144,7 @@ def _recipient(receipt: ReceiptView, words: Words) -> dict[str, Any]:
         "address": _address(recipient.address_lines),
         "tax_id": words.tax_id.format(id=clean(recipient.tax_id, _NARROW)) if recipient.tax_id else "",
         "purchaser_label": words.purchased_by,
-        "purchaser": [
-            clean(text, _NAME) for text in (recipient.purchaser_name, recipient.purchaser_email) if text
-        ],
+        "purchaser": [clean(text, _NAME) for text in (recipient.purchaser_name, recipient.purchaser_email) if text],
     }
 
 
@@ -184,9 +183,7 @@ def _totals(receipt: ReceiptView, words: Words, language: str, rounding: int) ->
     if rounding:
         amounts.append((words.rounding, rounding))
     decimals = _column_decimals([amount for _, amount in amounts], minor_exponent(receipt.currency))
-    return [
-        {"label": label, "amount": format_amount(amount, language, decimals)} for label, amount in amounts
-    ]
+    return [{"label": label, "amount": format_amount(amount, language, decimals)} for label, amount in amounts]
 
 
 def _taxes(receipt: ReceiptView, words: Words, language: str) -> dict[str, Any]:
@@ -242,7 +239,5 @@ def _instant(instant: datetime, language: str) -> str:
     moment = instant.astimezone(UTC)
     day = format_date(moment.date(), format="medium", locale=language)
     time = format_time(moment, format="short", locale=language, tzinfo=UTC)
-    joined = (
-        str(get_datetime_format("medium", locale=language)).replace("{1}", day).replace("{0}", f"{time} UTC")
-    )
+    joined = str(get_datetime_format("medium", locale=language)).replace("{1}", day).replace("{0}", f"{time} UTC")
     return joined.replace("'", "")
