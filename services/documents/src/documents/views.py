@@ -88,9 +88,7 @@ class ReceiptView:
     def __post_init__(self) -> None:
         for name, instant in (("issued_at", self.issued_at), ("paid_at", self.paid_at)):
             if instant.utcoffset() is None:
-                raise ValueError(
-                    f"receipt {self.number}: {name} {instant} has no time zone; pass an aware one"
-                )
+                raise ValueError(f"receipt {self.number}: {name} {instant} has no time zone; pass an aware one")
         sums = (
             ("its lines' net", sum(line.net_micros for line in self.lines), self.net_micros),
             ("its lines' tax", sum(line.tax_micros for line in self.lines), self.tax_micros),
