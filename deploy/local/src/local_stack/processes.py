@@ -100,9 +100,11 @@ class Processes:
         if kept is None:
             return None
         pid, mark = kept
-        if (child := self._children.get(pid)) is not None:
-            child.poll()
-        return pid if mark is not None and identity(pid) == mark else None
+        if mark is not None and identity(pid) == mark:
+            return pid
+        if (child := self._children.pop(pid, None)) is not None:
+            child.poll()  # A dead child stays a zombie until somebody asks for its exit code.
+        return None
 
     def was_started(self, name: str) -> bool:
         """True if `name` was started and not stopped since, whether or not it still runs."""
