@@ -1,7 +1,7 @@
 # Farthing. `make` alone says what there is.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := $(wildcard libs/*/src services/*/src) deploy/local/src cli/src
+SOURCES := $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src)) deploy/local/src cli/src
 RELEASE := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
 export PYTHON
