@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from servicekit.scope import EVERYTHING, Scope
-from sqlalchemy import Row, RowMapping, text
+from servicekit.scope import Scope
+from sqlalchemy import Row, RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.domain.catalogue import ProductType, Sku
@@ -55,6 +55,7 @@ _LINES = text("""
     ORDER BY order_id, tier, position
 """)
 
+_WHOLE = text(_COLUMNS + " root_id = :root_id AND id = :id")
 _LOCKED = text(_COLUMNS + " root_id = :root_id AND id = :id FOR UPDATE")
 _LEASE = text("""
     UPDATE orders SET charge_lease_until = farthing_now() + :lease
@@ -205,19 +206,21 @@ async def list_orders(
     return await _orders(connection, rows)
 
 
-async def lock_order(connection: AsyncConnection, key: OrderKey) -> Order | None:
-    """The whole order, held until the transaction ends. Needs scope EVERYTHING."""
-    rows = (await connection.execute(_LOCKED, {"root_id": key.root_id, "id": key.id})).all()
-    found = await _orders(connection, rows)
-    return found[0] if found else None
+async def lock_order(connection: AsyncConnection, key: OrderKey) -> Order:
+    """The whole order, held until the transaction ends; LookupError where there is none. Needs EVERYTHING."""
+    return await _one(connection, _LOCKED, key)
 
 
 async def get_order(connection: AsyncConnection, key: OrderKey) -> Order:
     """The whole order; LookupError where there is none. Needs scope EVERYTHING."""
-    found = await find_order(connection, EVERYTHING, order_id=key.id)
-    if found is None or found.root_id != key.root_id:
+    return await _one(connection, _WHOLE, key)
+
+
+async def _one(connection: AsyncConnection, query: TextClause, key: OrderKey) -> Order:
+    rows = (await connection.execute(query, {"root_id": key.root_id, "id": key.id})).all()
+    if not rows:
         raise LookupError(f"order {key.id} of root {key.root_id} is not in the database")
-    return found
+    return (await _orders(connection, rows))[0]
 
 
 async def lease_order(connection: AsyncConnection, key: OrderKey, lease: timedelta) -> bool:

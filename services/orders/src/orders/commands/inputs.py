@@ -1,0 +1,35 @@
+"""Reads what the rules in the protos cannot check, and says what is wrong with it."""
+
+from datetime import datetime
+
+from google.protobuf.message import Message
+from google.type.money_pb2 import Money as MoneyMessage
+from money import Money, MoneyError, valid_currency
+from servicekit.problems import invalid
+
+from orders.convert import instant_from_message, money_from_message
+
+
+def instant_in(request: Message, field: str) -> datetime | None:
+    """The instant in `field`, or None where it is unset. Problem for one outside of the years 1 to 9999."""
+    if not request.HasField(field):
+        return None
+    try:
+        return instant_from_message(getattr(request, field))
+    except ValueError:
+        text = "is not an instant between the years 1 and 9999"
+        raise invalid(f"{field} {text}", fields={field: text}) from None
+
+
+def price_in(message: MoneyMessage, field: str) -> Money:
+    """An amount of zero or more in a currency that exists; else a Problem."""
+    if not valid_currency(message.currency_code):
+        text = f"'{message.currency_code}' is not a currency; use an ISO 4217 code in capitals, such as EUR"
+        raise invalid(f"{field}: {text}", fields={f"{field}.currency_code": text})
+    try:
+        amount = money_from_message(message)
+        if amount.micros < 0:
+            raise MoneyError("the amount is negative; prices start at 0")
+    except MoneyError as error:
+        raise invalid(f"{field}: {error}", fields={field: str(error)}, reason="AMOUNT_OUT_OF_RANGE") from None
+    return amount

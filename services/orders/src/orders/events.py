@@ -1,0 +1,36 @@
+"""What orders publishes on `farthing.orders.v1`. The key is the purchaser's organization."""
+
+from farthing.orders.events.v1.events_pb2 import OrderCanceled, OrderCompleted, OrderPlaced, OrdersEvent
+from farthing.orders.v1 import orders_pb2
+from servicekit.outbox import OutboxEvent
+
+from orders.convert import order_to_message
+from orders.domain.orders import Order, with_refusal_for_purchaser
+
+TOPIC = "farthing.orders.v1"
+
+
+def order_placed(order: Order) -> OutboxEvent:
+    """The order waits for its payment. Needs all tiers."""
+    event = OrderPlaced(root_id=str(order.root_id), order=_published(order))
+    return _event(order, OrdersEvent(order_placed=event))
+
+
+def order_completed(order: Order) -> OutboxEvent:
+    """The order is paid. Needs all tiers."""
+    event = OrderCompleted(root_id=str(order.root_id), order=_published(order))
+    return _event(order, OrdersEvent(order_completed=event))
+
+
+def order_canceled(order: Order) -> OutboxEvent:
+    """The order will not be paid; the reason is the one its purchaser reads. Needs all tiers."""
+    event = OrderCanceled(root_id=str(order.root_id), order=_published(order))
+    return _event(order, OrdersEvent(order_canceled=event))
+
+
+def _published(order: Order) -> orders_pb2.Order:
+    return order_to_message(with_refusal_for_purchaser(order), order.organization_id)
+
+
+def _event(order: Order, message: OrdersEvent) -> OutboxEvent:
+    return OutboxEvent(root_id=order.root_id, topic=TOPIC, key=order.organization_id, message=message)
