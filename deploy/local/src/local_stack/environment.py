@@ -79,6 +79,8 @@ def of_service(stack: Mapping[str, str], service: str) -> dict[str, str]:
         "TLS_CERT_FILE": f"{stack['TLS_DIR']}/{service}.pem",
         "TLS_KEY_FILE": f"{stack['TLS_DIR']}/{service}.key",
         "WALLET_TARGET": stack["WALLET_INTERNAL_GRPC"],
+        # A killed service's partitions go to its successor after this; production waits longer.
+        "KAFKA_SESSION_TIMEOUT_MS": "3000",
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
+import grpc.aio
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -19,18 +20,19 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database import Database
-from servicekit.outbox import stop_bounded
+from servicekit.database import Database, driver_error, sqlstate
+from servicekit.kafka import RECORD_MAX_BYTES, asked_to_end, stop_bounded
+from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
 from servicekit.telemetry import span
 
 log = structlog.get_logger()
 
 _PROCESSED = Counter("farthing_consumer_events", "Events processed", ["consumer", "outcome"])
-_LAG = Gauge("farthing_consumer_lag", "Events behind the end of the topic", ["consumer"])
+_LAG = Gauge("farthing_consumer_lag", "Events behind the end of the topic", ["consumer", "partition"])
 
 _CLAIM = text(
     "INSERT INTO inbox (root_id, consumer, event_id) VALUES (:root_id, :consumer, :event_id) "
@@ -68,10 +70,11 @@ class EventMeta:
 
 @dataclass(frozen=True, slots=True)
 class Consumer(Generic[M]):
-    """Handles every message of `topic` once. `name` is unique in the service, such as `documents.orders`.
+    """Handles every message of `topic` once. `name` is unique, such as `documents.orders`; it is the consumer group.
 
     `handle` runs in the inbox's transaction with scope EVERYTHING. ValueError, Problem and other faults of the event
-    or of the code lead to the dead letters after three tries; `NotYet` and lost connections are tried for ever.
+    or of the code lead to the dead letters after three tries. `NotYet`, lost connections, deadlocks and the like (see
+    `is_transient`) are tried for ever; the events behind it in its partition wait, other partitions go on.
     """
 
     name: str
@@ -85,46 +88,64 @@ def dead_letter_topic(topic: str, service: str) -> str:
     return f"{topic}.dlq.{service}"
 
 
+# Class 08 connection, 28 credentials, 40 rollback (deadlock, serialization), 53 resources, 57 operator intervention;
+# a server that became a replica (25006); a lock that was not to be had (55P03).
+_TRANSIENT_SQLSTATES = ("08", "28", "40", "53", "57", "25006", "55P03")
+_TRANSIENT_STATUSES = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+
+
 def is_transient(error: BaseException) -> bool:
-    """True where the same event may well be processed later, unchanged."""
-    if isinstance(error, DBAPIError):
-        return (
-            isinstance(error, OperationalError | InterfaceError)
-            or error.connection_invalidated
-            or _transient_code(error)
-        )
-    return isinstance(
-        error,
-        NotYet
-        | OSError
-        | TimeoutError
-        | asyncpg.InterfaceError
-        | asyncpg.PostgresConnectionError
-        | asyncpg.OperatorInterventionError,
-    )
-
-
-def _transient_code(error: DBAPIError) -> bool:
-    # Class 08 connection, 40 rollback (deadlock, serialization), 53 resources, 57 operator intervention.
-    code = getattr(error.orig, "sqlstate", None) or ""
-    return code[:2] in {"08", "40", "53", "57"}
+    """True where the same event or call may well succeed later, unchanged."""
+    if isinstance(error, Problem):
+        return error.code in _TRANSIENT_STATUSES
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() in _TRANSIENT_STATUSES
+    if sqlstate(error):
+        return sqlstate(error).startswith(_TRANSIENT_SQLSTATES)
+    cause = driver_error(error)
+    if isinstance(cause, asyncpg.InterfaceError):
+        # asyncpg.DataError: a value that fits no column. It will not fit tomorrow either.
+        return not isinstance(cause, ValueError)
+    return isinstance(cause, NotYet | OSError | TimeoutError | PoolTimeoutError)
 
 
 class ConsumerLoop:
-    """Runs one consumer until it is cancelled; in the group of the service, so that replicas share the partitions."""
+    """Runs one consumer until it is cancelled. Replicas of the service share the partitions."""
 
-    def __init__(self, consumer: Consumer[Any], database: Database, kafka_bootstrap: str, service: str) -> None:
+    def __init__(
+        self,
+        consumer: Consumer[Any],
+        database: Database,
+        kafka_bootstrap: str,
+        service: str,
+        session_timeout_ms: int = 10_000,
+    ) -> None:
         self._consumer = consumer
+        self._session_timeout_ms = session_timeout_ms
         self._database = database
         self._bootstrap = kafka_bootstrap
         self._service = service
         self._tries: dict[tuple[TopicPartition, int], int] = {}
-        self._delay_s = RETRY_S
+        # Of partitions whose next event is tried again later: how long to wait the next time, and until when now.
+        self._delays_s: dict[TopicPartition, float] = {}
+        self._waits_until_s: dict[TopicPartition, float] = {}
 
     async def run(self) -> None:
         while True:
             try:
                 await self._consume()
+            except asyncio.CancelledError:
+                if asked_to_end():
+                    raise
+                log.warning("consumer lost its connection, trying again", consumer=self._consumer.name)
+                await asyncio.sleep(RETRY_S)
             except (OSError, TimeoutError, KafkaError, Stuck, IllegalStateError) as error:
                 log.warning("consumer stopped, trying again", consumer=self._consumer.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
@@ -133,17 +154,20 @@ class ConsumerLoop:
         kafka = AIOKafkaConsumer(
             self._consumer.topic,
             bootstrap_servers=self._bootstrap,
-            group_id=f"{self._service}.{self._consumer.topic}",
+            # Not the service's name: two consumers of one topic must both hear all of it.
+            group_id=self._consumer.name,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=1_000,
+            session_timeout_ms=self._session_timeout_ms,
+            heartbeat_interval_ms=self._session_timeout_ms // 5,
             max_poll_interval_ms=600_000,
         )
         try:
             await asyncio.wait_for(kafka.start(), 30)
+            self._waits_until_s.clear()
             silent_s = 0.0
             while True:
+                self._resume(kafka)
                 batches = await kafka.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
                 silent_s = 0.0 if batches else silent_s + POLL_MS / 1000
                 if silent_s >= SILENCE_S:
@@ -156,11 +180,13 @@ class ConsumerLoop:
 
     async def _look_for_silence(self, kafka: AIOKafkaConsumer) -> None:
         """A consumer that hears nothing may be at the end, or cut off: only the end offsets tell."""
-        ends = await asyncio.wait_for(kafka.end_offsets(kafka.assignment()), COMMIT_TIMEOUT_S)
+        heard = kafka.assignment() - self._waits_until_s.keys()
+        ends = await asyncio.wait_for(kafka.end_offsets(heard), COMMIT_TIMEOUT_S)
         lag = 0
         for partition, end in ends.items():
-            lag += end - await asyncio.wait_for(kafka.position(partition), COMMIT_TIMEOUT_S)
-        _LAG.labels(self._consumer.name).set(lag)
+            behind = end - await asyncio.wait_for(kafka.position(partition), COMMIT_TIMEOUT_S)
+            _LAG.labels(self._consumer.name, partition.partition).set(behind)
+            lag += behind
         if lag > 0:
             raise Stuck(f"{self._consumer.name} hears nothing, but is {lag} events behind")
 
@@ -176,11 +202,29 @@ class ConsumerLoop:
         if done:
             await self._commit(kafka, partition, records[done - 1].offset + 1)
         if done < len(records):
-            kafka.seek(partition, records[done].offset)
-            await asyncio.sleep(self._delay_s)
-            self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
+            self._put_off(kafka, partition, records[done].offset)
         else:
-            self._delay_s = RETRY_S
+            self._delays_s.pop(partition, None)
+        _LAG.labels(self._consumer.name, partition.partition).set(
+            max(0, (kafka.highwater(partition) or 0) - records[0].offset - done)
+        )
+
+    def _put_off(self, kafka: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+        """Reads `partition` again from `offset` on, after a while; the others go on meanwhile."""
+        if partition not in kafka.assignment():
+            return
+        delay_s = self._delays_s.get(partition, RETRY_S)
+        self._delays_s[partition] = min(delay_s * 2, RETRY_MAX_S)
+        self._waits_until_s[partition] = asyncio.get_running_loop().time() + delay_s
+        kafka.seek(partition, offset)
+        kafka.pause(partition)
+
+    def _resume(self, kafka: AIOKafkaConsumer) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for partition in [waiting for waiting, until_s in self._waits_until_s.items() if until_s <= now_s]:
+            del self._waits_until_s[partition]
+            if partition in kafka.assignment():
+                kafka.resume(partition)
 
     async def _one_by_one(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> int:
         """How many records are settled, from the first on; stops at one that has to be tried again."""
@@ -200,13 +244,16 @@ class ConsumerLoop:
         return len(records)
 
     async def _effects(self, records: Sequence[ConsumerRecord]) -> None:
+        outcomes = []
         async with self._database.transaction(EVERYTHING) as connection:
             for record in records:
                 headers = {name: value.decode() for name, value in record.headers}
                 with span(f"consume {self._consumer.topic}", headers.get("traceparent"), SpanKind.CONSUMER):
-                    await self._effect(connection, record, headers)
+                    outcomes.append(await self._effect(connection, record, headers))
+        for outcome in outcomes:
+            _PROCESSED.labels(self._consumer.name, outcome).inc()
 
-    async def _effect(self, connection: AsyncConnection, record: ConsumerRecord, headers: dict[str, str]) -> None:
+    async def _effect(self, connection: AsyncConnection, record: ConsumerRecord, headers: dict[str, str]) -> str:
         meta = EventMeta(
             event_id=UUID(_header(headers, "event_id")),
             root_id=UUID(_header(headers, "root_id")),
@@ -216,18 +263,19 @@ class ConsumerLoop:
         )
         claim = {"root_id": meta.root_id, "consumer": self._consumer.name, "event_id": meta.event_id}
         if (await connection.execute(_CLAIM, claim)).one_or_none() is None:
-            _PROCESSED.labels(self._consumer.name, "repeated").inc()
-            return
+            return "repeated"
         message = self._consumer.message()
         try:
             message.ParseFromString(record.value or b"")
         except DecodeError as error:
             raise ValueError(f"not a {message.DESCRIPTOR.full_name}: {error}") from error
         await self._consumer.handle(connection, message, meta)
-        _PROCESSED.labels(self._consumer.name, "done").inc()
+        return "done"
 
     async def _bury(self, record: ConsumerRecord, error: Exception) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True, max_request_size=RECORD_MAX_BYTES
+        )
         try:
             await asyncio.wait_for(producer.start(), 30)
             headers = [

@@ -1,7 +1,6 @@
 """A service is its definition: settings, wiring, and two commands, `migrate` and `serve`."""
 
 import asyncio
-import contextlib
 import importlib.util
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -22,7 +21,7 @@ from servicekit.migrate import migrate
 from servicekit.outbox import Relay
 from servicekit.paging import Pager
 from servicekit.server import ScopeOf, Server, Servicer
-from servicekit.settings import Settings
+from servicekit.settings import Settings, read_settings
 from servicekit.telemetry import configure_logging, configure_tracing, flush_traces, serve_metrics
 
 log = structlog.get_logger()
@@ -70,7 +69,7 @@ def run(definition: ServiceDefinition[Any]) -> None:
     @app.command("migrate")
     def _migrate() -> None:
         """Brings the database to the newest revision."""
-        settings = definition.settings()
+        settings = read_settings(definition.settings)
         if settings.owner_database_url is None:
             raise typer.BadParameter("OWNER_DATABASE_URL is not set: migrations run as the owner of the database")
         done = asyncio.run(migrate(settings.owner_database_url.get_secret_value(), migrations_of(definition.name)))
@@ -79,7 +78,7 @@ def run(definition: ServiceDefinition[Any]) -> None:
     @app.command("serve")
     def _serve() -> None:
         """Serves until it is told to stop (SIGTERM), then drains."""
-        uvloop.run(serve(definition, definition.settings()))
+        uvloop.run(serve(definition, read_settings(definition.settings)))
 
     for name, command in definition.commands.items():
         app.add_typer(command, name=name)
@@ -110,6 +109,7 @@ async def serve(definition: ServiceDefinition[S], settings: S) -> None:
         closing.push_async_callback(database.close)
         pager = Pager(settings.page_token_key.get_secret_value())
         wiring = await definition.wire(Runtime(settings, database, SYSTEM_CLOCK, pager, closing))
+        _check_names([consumer.name for consumer in wiring.consumers])
         server = Server(settings, wiring.servicers, wiring.scope_of)
         if settings.metrics_bind:
             serve_metrics(settings.metrics_bind)
@@ -120,9 +120,18 @@ async def serve(definition: ServiceDefinition[S], settings: S) -> None:
     log.info("stopped")
 
 
+def _check_names(consumers: Sequence[str]) -> None:
+    # Two consumers of one name would share an inbox and a consumer group: each event would reach one of them.
+    if len(set(consumers)) < len(consumers):
+        raise ValueError(f"consumers of one service need names of their own; here: {', '.join(sorted(consumers))}")
+
+
 def _parts(name: str, settings: Settings, database: Database, wiring: Wiring) -> list[Coroutine[Any, Any, None]]:
     parts: list[Coroutine[Any, Any, None]] = [Relay(database, settings.kafka_bootstrap, name).run()]
-    parts += [ConsumerLoop(consumer, database, settings.kafka_bootstrap, name).run() for consumer in wiring.consumers]
+    parts += [
+        ConsumerLoop(consumer, database, settings.kafka_bootstrap, name, settings.kafka_session_timeout_ms).run()
+        for consumer in wiring.consumers
+    ]
     parts += [run_forever(job) for job in wiring.jobs]
     return parts
 
@@ -132,10 +141,14 @@ async def _work(parts: Sequence[Coroutine[Any, Any, None]], server: Server, stop
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        ended = [task for task in tasks if task.done()]
     finally:
         await server.drain()
         for task in [*tasks, stopping]:
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for task in ended:
+        # Relay, consumers and jobs never end by themselves. Whoever runs this service starts it again.
+        raise RuntimeError("a part of the service ended by itself") from (
+            None if task.cancelled() else task.exception()
+        )
