@@ -26,11 +26,17 @@ TOPIC = "farthing.wallet.v1"
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture(scope="module", autouse=True)
-def healed(stack: Stack) -> Iterator[None]:
-    """Whatever a test here did to the shared servers, they run again for the next module."""
-    yield
-    stack.up(services=False)
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack of this module's own, in place of the run's: it is killed and stopped, others hold connections."""
+    folder = Path(tempfile.mkdtemp(prefix="farthing-test-"))
+    folder.chmod(0o711)
+    mine = Stack(folder)
+    try:
+        mine.up(services=False)
+        yield mine
+    finally:
+        mine.destroy()
 
 
 def sql(stack: Stack, statement: str, database: str = "postgres", **env: str) -> str:

@@ -11,6 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from local_stack import kafka_process
 from local_stack.errors import StackError
 
+# An event may have 8 MB and its headers; Kafka's own limit of 1 MB would stop an outbox at the first large order.
+RECORD_MAX_BYTES = 9_000_000
 _NO_ERROR, _ALREADY_EXISTS = 0, 36
 
 
@@ -74,7 +76,15 @@ async def _create(bootstrap: str, topics: list[Topic]) -> None:
     try:
         answer = await admin.create_topics(
             [
-                NewTopic(topic.name, topic.partitions, 1, topic_configs={"retention.ms": str(topic.retention_ms)})
+                NewTopic(
+                    topic.name,
+                    topic.partitions,
+                    1,
+                    topic_configs={
+                        "retention.ms": str(topic.retention_ms),
+                        "max.message.bytes": str(RECORD_MAX_BYTES),
+                    },
+                )
                 for topic in topics
             ]
         )
