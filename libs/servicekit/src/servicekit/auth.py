@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import structlog
 from farthing.options.v1 import access_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from joserfc import jwt
@@ -16,15 +17,18 @@ from joserfc.jwk import KeySet
 from servicekit.call import Principal
 from servicekit.problems import denied, unauthenticated
 
+log = structlog.get_logger()
+
 # Signatures with a public key only: a token signed with `none`, or with our public key as an HMAC secret, is refused.
 ALGORITHMS = ["ES256", "EdDSA", "RS256", "PS256"]
 OPERATOR = "operator"
 _CACHE_MAX = 10_000
+_LOOK_EVERY_S = 1.0
 _LEEWAY_S = 5
 
 
 class TokenVerifier:
-    """Reads bearer tokens. Keys are read again when an unknown key id comes by, at most every few seconds."""
+    """Reads bearer tokens. The key file is read again when it changes: new keys count, removed ones stop counting."""
 
     def __init__(self, jwks_file: Path, issuer: str, audience: str) -> None:
         self._jwks_file = jwks_file
@@ -35,19 +39,21 @@ class TokenVerifier:
             exp={"essential": True},
             sub={"essential": True},
         )
-        self._keys = self._read()
-        self._read_at_s = time.monotonic()
+        self._keys, self._version = self._read(), self._file_version()
+        self._looked_at_s = time.monotonic()
         self._cache: dict[str, tuple[Principal, float]] = {}
 
     def principal(self, token: str) -> Principal:
         """The caller that `token` names. Raises Problem UNAUTHENTICATED for anything but a good token."""
+        if time.monotonic() - self._looked_at_s >= _LOOK_EVERY_S:
+            self._follow_the_file()
         cached = self._cache.get(token)
         if cached is not None and cached[1] > time.time():  # the token's own expiry is in wall-clock time
             return cached[0]
         try:
             claims = self._decode(token)
             principal = _principal(claims)
-        except (JoseError, ValueError, KeyError, TypeError) as error:
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._cache.pop(token, None)
             raise unauthenticated(f"The token is not good here: {_plain(error)}. Get a new one and repeat.") from None
         if len(self._cache) >= _CACHE_MAX:
@@ -56,15 +62,25 @@ class TokenVerifier:
         return principal
 
     def _decode(self, token: str) -> dict[str, object]:
-        try:
-            decoded = jwt.decode(token, self._keys, algorithms=ALGORITHMS)
-        except (JoseError, ValueError):
-            if time.monotonic() - self._read_at_s < 5:
-                raise
-            self._keys, self._read_at_s = self._read(), time.monotonic()
-            decoded = jwt.decode(token, self._keys, algorithms=ALGORITHMS)
+        decoded = jwt.decode(token, self._keys, algorithms=ALGORITHMS)
         self._claims.validate(decoded.claims)
         return decoded.claims
+
+    def _follow_the_file(self) -> None:
+        self._looked_at_s = time.monotonic()
+        try:
+            version = self._file_version()
+            if version == self._version:
+                return
+            self._keys, self._version = self._read(), version
+        except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
+            log.error("the keys of tokens cannot be read; the old ones stay", file=self._jwks_file, error=repr(error))
+            return
+        self._cache.clear()
+
+    def _file_version(self) -> tuple[int, int, int]:
+        status = self._jwks_file.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def _read(self) -> KeySet:
         return KeySet.import_key_set(json.loads(self._jwks_file.read_text()))

@@ -1,6 +1,6 @@
 """Calls to other services: mTLS, keepalive, trace context."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -10,18 +10,36 @@ from servicekit.settings import Settings
 from servicekit.telemetry import current_traceparent
 
 
-class _TraceContext(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
+def _with_trace(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+    traceparent = current_traceparent()
+    if traceparent is None:
+        return details
+    metadata = grpc.aio.Metadata(*(details.metadata or ()))
+    metadata.add("traceparent", traceparent)
+    return grpc.aio.ClientCallDetails(
+        details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
+    )
+
+
+class _UnaryTrace(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_unary(
         self, continuation: Callable[..., Awaitable[Any]], details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        traceparent = current_traceparent()
-        if traceparent:
-            metadata = grpc.aio.Metadata(*(details.metadata or ()))
-            metadata.add("traceparent", traceparent)
-            details = grpc.aio.ClientCallDetails(
-                details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
-            )
-        return await continuation(details, request)
+        return await continuation(_with_trace(details), request)
+
+
+class _DownloadTrace(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_unary_stream(
+        self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(_with_trace(details), request)
+
+
+class _StreamTrace(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_stream_stream(
+        self, continuation: Callable[..., Any], details: grpc.aio.ClientCallDetails, requests: Any
+    ) -> Any:
+        return await continuation(_with_trace(details), requests)
 
 
 def service_channel(settings: Settings, target: str) -> grpc.aio.Channel:
@@ -44,4 +62,5 @@ def service_channel(settings: Settings, target: str) -> grpc.aio.Channel:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
     ]
-    return grpc.aio.secure_channel(target, credentials, options, interceptors=[_TraceContext()])  # type: ignore[list-item]
+    interceptors: Sequence[Any] = [_UnaryTrace(), _DownloadTrace(), _StreamTrace()]
+    return grpc.aio.secure_channel(target, credentials, options, interceptors=interceptors)

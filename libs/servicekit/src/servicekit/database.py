@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from servicekit.scope import EVERYTHING, Scope
@@ -86,3 +87,15 @@ async def driver(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
     if found is None:
         raise RuntimeError("the SQLAlchemy connection is closed")
     return found
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """What asyncpg itself raised, where SQLAlchemy wrapped it; else `error`."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+def sqlstate(error: BaseException) -> str:
+    """PostgreSQL's code of an error (such as `40P01`), or "" for any other error."""
+    return str(getattr(driver_error(error), "sqlstate", None) or "")

@@ -26,6 +26,12 @@ class Job:
     run: Callable[[], Awaitable[int]]
 
 
+def backoff_s(every_s: float, failures: int) -> float:
+    """How long to wait after that many failures in a row: doubled each time, up to half a minute."""
+    # After some doublings the bound holds anyway; a power of thousands would not fit a float.
+    return min(every_s * 2.0 ** min(failures, 30), BACKOFF_MAX_S)
+
+
 async def run_forever(job: Job) -> None:
     """Runs `job` until it is cancelled. A failed run is logged and tried again, later each time."""
     failures = 0
@@ -35,7 +41,7 @@ async def run_forever(job: Job) -> None:
         except Exception as error:
             failures += 1
             _FAILED.labels(job.name).inc()
-            delay_s = min(job.every_s * 2**failures, BACKOFF_MAX_S)
+            delay_s = backoff_s(job.every_s, failures)
             log.warning(
                 "job failed",
                 job=job.name,

@@ -18,6 +18,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from google.protobuf.message import Message
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from prometheus_client import Counter, Gauge
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from servicekit.database import Database
 from servicekit.faults import fault_point
 from servicekit.ids import new_id
+from servicekit.kafka import EVENT_MAX_BYTES, RECORD_MAX_BYTES, asked_to_end, stop_bounded
 from servicekit.telemetry import current_traceparent
 
 log = structlog.get_logger()
@@ -63,9 +65,16 @@ class OutboxEvent:
 
 
 async def add(connection: AsyncConnection, events: Sequence[OutboxEvent]) -> None:
-    """Writes events in the caller's transaction; they are published once it commits."""
+    """Writes events in the caller's transaction; they are published once it commits.
+
+    ValueError for one of more than 8 MB: it would stand in the way of all that come after it.
+    """
     if not events:
         return
+    for event in events:
+        if event.message.ByteSize() > EVENT_MAX_BYTES:
+            name = event.message.DESCRIPTOR.full_name
+            raise ValueError(f"a {name} of {event.message.ByteSize()} bytes is too large for an event")
     traceparent = current_traceparent()
     await connection.execute(
         _ADD,
@@ -94,7 +103,14 @@ class Relay:
     async def run(self) -> None:
         while True:
             try:
-                await self._lead()
+                # Its polling would fill every trace store with statements that say nothing.
+                with suppress_instrumentation():
+                    await self._lead()
+            except asyncio.CancelledError:
+                if asked_to_end():
+                    raise
+                log.warning("outbox relay lost its producer, trying again", service=self._service)
+                await asyncio.sleep(RETRY_S)
             except (
                 OSError,
                 TimeoutError,
@@ -115,7 +131,7 @@ class Relay:
                 enable_idempotence=True,
                 acks="all",
                 linger_ms=2,
-                max_request_size=4_000_000,
+                max_request_size=RECORD_MAX_BYTES,
             )
             try:
                 await producer.start()
@@ -157,13 +173,3 @@ async def _send(producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
             headers.append(("traceparent", row["traceparent"].encode()))
         acks.append(await producer.send(row["topic"], row["payload"], key=row["key"].encode(), headers=headers))
     await asyncio.gather(*acks)
-
-
-async def stop_bounded(client: Any, timeout_s: float = 5.0) -> None:
-    """Stops an aiokafka client; with the broker gone that may take for ever, or end in CancelledError."""
-    task = asyncio.ensure_future(client.stop())
-    await asyncio.wait({task}, timeout=timeout_s)
-    if not task.done():
-        task.cancel()
-    elif not task.cancelled() and task.exception() is not None:
-        log.info("stopping a Kafka client", error=repr(task.exception()))

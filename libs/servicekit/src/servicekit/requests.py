@@ -29,7 +29,7 @@ class Repeatable(Protocol):
 
 R = TypeVar("R", bound=Message)
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _FIND = text(
     "SELECT body_sha256, reply FROM requests "
     "WHERE root_id = :root_id AND requester = :requester AND method = :method AND request_id = :request_id"
@@ -62,7 +62,7 @@ async def once(
     }
     body = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
     async with database.transaction(transaction_scope) as connection:
-        await connection.execute(_LOCK, {"key": "\0".join(str(part) for part in key.values())})
+        await connection.execute(_LOCK, {"key": _lock_of(*key.values())})
         stored = (await connection.execute(_FIND, key)).one_or_none()
         if stored is not None:
             if bytes(stored.body_sha256) != body:
@@ -76,3 +76,8 @@ async def once(
         reply = await change(connection)
         await connection.execute(_STORE, {**key, "body_sha256": body, "reply": reply.SerializeToString()})
         return reply
+
+
+def _lock_of(*parts: object) -> int:
+    digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

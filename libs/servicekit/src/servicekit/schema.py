@@ -69,7 +69,7 @@ def create_base() -> None:
           event_id uuid NOT NULL,
           topic text NOT NULL,
           key text NOT NULL,
-          payload bytea NOT NULL,
+          payload bytea NOT NULL CHECK (octet_length(payload) <= 8000000),
           traceparent text,
           created_at timestamptz NOT NULL DEFAULT farthing_now(),
           published_at timestamptz,

@@ -21,6 +21,7 @@ from prometheus_client import Histogram
 from servicekit.auth import AccessRule, TokenVerifier, access_rules, bearer, service_of
 from servicekit.call import Call, Principal, serving
 from servicekit.consumers import is_transient
+from servicekit.database import sqlstate
 from servicekit.ids import new_id
 from servicekit.problems import Problem, invalid, unauthenticated, unavailable
 from servicekit.scope import EVERYTHING, Scope
@@ -35,6 +36,10 @@ _SECONDS = Histogram(
     ["method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+
+_NOT_TEXT = "22021"
 
 Handler = Any
 # Untyped on purpose: the types in grpc's stubs lack what the library has (`abort_with_status`).
@@ -72,24 +77,30 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if known is not None:
             return known
         handler = await continuation(details)
-        rule = self._rules.get(method)
-        if handler is None or rule is None:
+        if handler is None or method.startswith(OPEN):
             return handler
+        rule = self._rules.get(method)
+        if rule is None:
+            raise LookupError(f"{method} is served, but its service's descriptor was not given: nobody may call it")
         self._handlers[method] = self._guarded(handler, method, rule)
         return self._handlers[method]
 
     def _guarded(self, handler: Any, method: str, rule: AccessRule) -> Handler:
         serializers = (handler.request_deserializer, handler.response_serializer)
-        if handler.unary_unary:
+        if not handler.response_streaming:
 
-            async def unary(request: Message, context: Context) -> Any:
+            async def unary(request: Any, context: Context) -> Any:
                 async def work(call: Call) -> Any:
-                    self._validate(request)
                     with serving(call):
+                        if handler.request_streaming:
+                            return await handler.stream_unary(self._validated(request), context)
+                        self._validate(request)
                         return await handler.unary_unary(request, context)
 
-                return await self._serve(method, rule, context, work)
+                return await self._serve(method, rule, context, work, bounded=not handler.request_streaming)
 
+            if handler.request_streaming:
+                return grpc.stream_unary_rpc_method_handler(unary, *serializers)
             return grpc.unary_unary_rpc_method_handler(unary, *serializers)
 
         async def stream(request: Any, context: Context) -> None:
@@ -130,6 +141,9 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     problem = _problem(error, method)
                     code = problem.code.name
                     await context.abort_with_status(problem.status())
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED.name
+            raise
         finally:
             _SECONDS.labels(method, code).observe(time.perf_counter() - started_s)
 
@@ -198,6 +212,8 @@ def _problem(error: Exception, method: str) -> Problem:
         return unavailable(
             "The service cannot reach what it needs right now; repeat in a moment with the same request id."
         )
+    if sqlstate(error) == _NOT_TEXT:
+        return invalid("A text has the character U+0000 in it, which no text may have; remove it.")
     fault_id = str(new_id())
     log.error("call failed", method=method, fault_id=fault_id, exc_info=error)
     return Problem(
