@@ -6,7 +6,7 @@ the double-entry postings are a view. `transactions` is at the same time the mem
 
 from alembic import op
 from directory.schema import create_organizations
-from servicekit.schema import append_only, create_base, grant, tenant_table
+from servicekit.schema import append_only, create_base, grant, row_security, tenant_table
 
 revision = "0001"
 down_revision = None
@@ -59,7 +59,8 @@ def _wallets() -> None:
     op.execute("CREATE INDEX wallets_organization ON wallets (organization_id)")
     op.execute("CREATE INDEX wallets_seller ON wallets (seller_id)")
     grant("wallets", "SELECT, INSERT, UPDATE")
-    tenant_table("wallets", organization_column="organization_id")
+    # The seller too: what was held with it stays in its books when a buyer moves to another seller.
+    row_security("wallets", "sees(organization_id) OR sees(seller_id)")
 
 
 def _transactions() -> None:
@@ -68,7 +69,7 @@ def _transactions() -> None:
         CREATE TABLE transactions (
             root_id uuid NOT NULL,
             id uuid NOT NULL,
-            -- The purchaser, or who topped up: who sees it, sees at least one line of the transaction.
+            -- The purchaser, or who topped up.
             organization_id uuid NOT NULL,
             order_id uuid,
             posted_at timestamptz NOT NULL,
@@ -86,7 +87,6 @@ def _transactions() -> None:
         """
     )
     append_only("transactions")
-    tenant_table("transactions", organization_column="organization_id")
 
 
 def _lines() -> None:
@@ -131,7 +131,11 @@ def _lines() -> None:
     )
     op.execute("CREATE INDEX lines_transaction ON lines (transaction_id)")
     append_only("lines")
-    tenant_table("lines", organization_column="organization_id")
+    row_security("lines", "sees(organization_id) OR sees(seller_id)")
+    row_security(
+        "transactions",
+        "EXISTS (SELECT FROM lines l WHERE l.root_id = transactions.root_id AND l.transaction_id = transactions.id)",
+    )
 
 
 def _postings() -> None:
@@ -176,6 +180,9 @@ def _top_ups() -> None:
             failure_reason text NOT NULL DEFAULT '',
             created_by_name text NOT NULL,
             created_by_email text NOT NULL,
+            -- What the payment provider was given, and whether it could not say at once what became of it.
+            payment_token text NOT NULL DEFAULT '',
+            deferred boolean NOT NULL DEFAULT false,
             transaction_id uuid,
             created_at timestamptz NOT NULL DEFAULT farthing_now(),
             settled_at timestamptz,

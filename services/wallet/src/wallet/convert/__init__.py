@@ -1,0 +1,1 @@
+"""Between protos and domain; nothing else knows both."""

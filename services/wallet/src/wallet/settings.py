@@ -1,0 +1,15 @@
+"""What wallet reads from its environment, besides what every service does."""
+
+from pydantic import Field
+from servicekit.settings import Settings
+
+
+class WalletSettings(Settings):
+    """Each field is the environment variable of the same name, in capitals."""
+
+    # Connections, and so batches in flight, of the posting engine.
+    posting_connections: int = Field(default=3, ge=1)
+    # The most charges of single calls that are written in one transaction.
+    posting_batch_max: int = Field(default=300, ge=1)
+    # How long a batch waits for company while another is being written.
+    posting_gather_ms: float = Field(default=1.0, ge=0)

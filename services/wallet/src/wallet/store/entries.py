@@ -1,0 +1,139 @@
+"""Reading the ledger: balances now and then, a wallet's lines, a transaction's postings, a seller's sums.
+
+Each query filters by the caller's scope; row-level security stands behind it.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from servicekit.scope import Scope
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from wallet.domain.entries import EntryRow, LegsRow, SellerSums, TransactionRow, WalletState
+
+# As long as a statement may run: a posting older than that is committed or gone.
+UNDER_WAY = timedelta(seconds=60)
+
+_SCOPED = """
+(CAST(:scope_root_id AS uuid) IS NULL OR {table}.root_id = :scope_root_id)
+AND (:everything OR sees({table}.organization_id) OR sees({table}.seller_id))
+"""
+
+_WALLET = text(f"""
+SELECT w.root_id, w.id, w.organization_id, w.currency, w.credit_limit_micros, w.balance_micros, w.reserved_micros,
+       w.sequence, farthing_now() AS now
+FROM wallets w WHERE w.id = :wallet_id AND {_SCOPED.format(table="w")}
+""")  # noqa: S608 - the only thing put in is a table's alias
+
+# Waits for the postings under way on this wallet; later ones are posted at a later instant.
+_SETTLE = text("SELECT sequence FROM wallets WHERE root_id = :root_id AND id = :wallet_id FOR SHARE")
+
+# Sequences have no gap and instants never go back along them: so halve until one is left (0: none is that old).
+_SEQUENCE_AT = text("""
+WITH RECURSIVE halves (low, high) AS (
+    SELECT CAST(0 AS bigint), CAST(:sequence AS bigint)
+    UNION ALL
+    SELECT CASE WHEN l.posted_at <= :as_of THEN l.sequence ELSE low END,
+           CASE WHEN l.posted_at <= :as_of THEN high ELSE l.sequence - 1 END
+    FROM halves JOIN lines l
+        ON l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence = (low + high + 1) / 2
+    WHERE low < high
+)
+SELECT low FROM halves WHERE low = high
+""")
+
+_BALANCE_AFTER = text("""
+SELECT balance_after_micros FROM lines WHERE root_id = :root_id AND wallet_id = :wallet_id AND sequence = :sequence
+""")
+
+_ENTRIES = text("""
+SELECT l.transaction_id, l.sequence, l.type, t.item, t.order_number, t.order_id, l.amount_micros,
+       l.balance_after_micros, l.posted_at, l.hash
+FROM lines l JOIN transactions t ON t.root_id = l.root_id AND t.id = l.transaction_id
+WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id
+    AND (CAST(:before AS bigint) IS NULL OR l.sequence < :before)
+ORDER BY l.sequence DESC LIMIT :limit
+""")
+
+_TRANSACTION_LINES = text(f"""
+SELECT l.root_id, l.tier, l.type, l.wallet_id, l.organization_id, l.seller_id, l.amount_micros, l.revenue_micros,
+       l.tax_micros, l.cash_micros, l.clearing_micros
+FROM lines l WHERE l.transaction_id = :id AND {_SCOPED.format(table="l")}
+ORDER BY l.tier, l.type
+""")  # noqa: S608
+
+_TRANSACTION = text("""
+SELECT id, type, currency, item, order_id, order_number, posted_at
+FROM transactions WHERE root_id = :root_id AND id = :id
+""")
+
+# Net of tax: revenue, or clearing where the seller's earnings go to its wallet.
+_SOLD = text("""
+SELECT coalesce(sum(- l.cash_micros), 0) AS cash_received_micros,
+       coalesce(sum(l.revenue_micros + l.clearing_micros) FILTER (WHERE l.type = 2), 0) AS revenue_micros,
+       coalesce(sum(l.tax_micros), 0) AS tax_payable_micros
+FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
+WHERE w.seller_id = :organization_id AND w.currency = :currency AND l.posted_at <= :as_of
+""")
+_BOUGHT = text("""
+SELECT coalesce(sum(l.revenue_micros + l.clearing_micros), 0) AS cost_micros
+FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
+WHERE w.organization_id = :organization_id AND w.currency = :currency AND l.type = 2 AND l.posted_at <= :as_of
+""")
+_NOW = text("SELECT farthing_now()")
+
+
+async def find_wallet(connection: AsyncConnection, scope: Scope, wallet_id: UUID) -> WalletState | None:
+    """The wallet as it stands, or None where there is none in `scope`."""
+    row = (await connection.execute(_WALLET, {"wallet_id": wallet_id, **_bounds(scope)})).one_or_none()
+    return None if row is None else WalletState(*row)
+
+
+async def position_at(connection: AsyncConnection, wallet: WalletState, as_of: datetime) -> tuple[int, int]:
+    """Sequence and balance in micros after the last line at or before `as_of`, which must not be in the future."""
+    keys = {"root_id": wallet.root_id, "wallet_id": wallet.id}
+    sequence = wallet.sequence
+    if wallet.now - as_of < UNDER_WAY:
+        sequence = (await connection.execute(_SETTLE, keys)).scalar_one()
+    position = {**keys, "sequence": sequence, "as_of": as_of}
+    low: int = (await connection.execute(_SEQUENCE_AT, position)).scalar_one()
+    if low == 0:
+        return 0, 0
+    return low, (await connection.execute(_BALANCE_AFTER, {**keys, "sequence": low})).scalar_one()
+
+
+async def list_entries(
+    connection: AsyncConnection, wallet: WalletState, *, before: int | None, limit: int
+) -> list[EntryRow]:
+    """At most `limit` lines of a wallet that `find_wallet` gave, the newest first, from below sequence `before`."""
+    keys = {"root_id": wallet.root_id, "wallet_id": wallet.id, "before": before, "limit": limit}
+    return [EntryRow(*row) for row in await connection.execute(_ENTRIES, keys)]
+
+
+async def find_transaction(connection: AsyncConnection, scope: Scope, transaction_id: UUID) -> TransactionRow | None:
+    """The transaction with the lines that `scope` sees, or None where it sees none."""
+    found = await connection.execute(_TRANSACTION_LINES, {"id": transaction_id, **_bounds(scope)})
+    lines = tuple(LegsRow(*row) for row in found)
+    if not lines:
+        return None
+    row = (await connection.execute(_TRANSACTION, {"root_id": lines[0].root_id, "id": transaction_id})).one()
+    return TransactionRow(*row, lines)
+
+
+async def seller_sums(connection: AsyncConnection, organization_id: UUID, currency: str, as_of: datetime) -> SellerSums:
+    """Sums up to and including `as_of`. The caller has made sure that it may see the organization."""
+    keys = {"organization_id": organization_id, "currency": currency, "as_of": as_of}
+    sold = (await connection.execute(_SOLD, keys)).one()
+    bought = (await connection.execute(_BOUGHT, keys)).one()
+    return SellerSums(*(int(micros) for micros in (*sold, *bought)))
+
+
+async def database_now(connection: AsyncConnection) -> datetime:
+    """The clock that postings are dated with."""
+    now: datetime = (await connection.execute(_NOW)).scalar_one()
+    return now
+
+
+def _bounds(scope: Scope) -> dict[str, object]:
+    return {"scope_root_id": scope.root_id, "everything": scope.everything}
