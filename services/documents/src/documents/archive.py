@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -214,7 +214,8 @@ class Archive:
         return until.replace(tzinfo=UTC) if until.tzinfo is None else until.astimezone(UTC)
 
     def _retained_until_header(self, key: str, version: str) -> datetime | None:
-        metadata = self._client.stat_object(bucket_name=self._bucket, object_name=key, version_id=version).metadata
+        found = self._client.stat_object(bucket_name=self._bucket, object_name=key, version_id=version)
+        metadata: Mapping[str, str] = found.metadata or {}
         if metadata.get("x-amz-object-lock-mode") != COMPLIANCE:
             return None
         text = str(metadata["x-amz-object-lock-retain-until-date"])

@@ -17,7 +17,9 @@ GENESIS = bytes(32)
 # Seconds until the next try; the last one repeats.
 ARCHIVE_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 MAIL_BACKOFF_S = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
-_MAILBOX = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")
+# As HTML and the contracts define an address; nothing in it can break out of a header or an SMTP command.
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_MAILBOX = re.compile(rf"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
 
 
 class DocumentType(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 from servicekit.settings import Settings
@@ -20,7 +20,7 @@ class DocumentsSettings(Settings):
     s3_secret_key: SecretStr
     s3_region: str = "us-east-1"
     s3_bucket: str = "farthing-archive"
-    s3_timeout_s: float = 10.0
+    s3_timeout_s: float = 8.0
     # How long a document is locked at first, and below how much the lock is extended again: together, for ever.
     retention_years: float = Field(default=10.0, gt=0)
     retention_extend_below_years: float = Field(default=5.0, gt=0)
@@ -34,14 +34,14 @@ class DocumentsSettings(Settings):
     smtp_tls: Literal["auto", "starttls", "implicit", "none"] = "auto"
     smtp_connections: int = Field(default=8, ge=1, le=100)
     smtp_messages_per_connection: int = Field(default=50, ge=1)
-    smtp_timeout_s: float = 15.0
+    smtp_timeout_s: float = 10.0
     mail_from: str = ""
     mail_give_up_days: float = Field(default=5.0, gt=0)
 
     # Worker processes that draw PDFs.
     render_processes: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
-    # For how long work that was taken is not taken again: the longest wait after a kill -9. Must outlast S3 and SMTP.
-    lease_s: float = Field(default=30.0, gt=0)
+    # For how long work that was taken is not taken again: the longest wait after a kill -9.
+    lease_s: float = Field(default=15.0, gt=0)
 
     @model_validator(mode="after")
     def _together(self) -> DocumentsSettings:
@@ -61,3 +61,10 @@ class DocumentsSettings(Settings):
                 f"it must be less than RETENTION_YEARS, {self.retention_years}"
             )
         return self
+
+
+def from_environment() -> DocumentsSettings:
+    """The settings of this process. Raises pydantic's ValidationError naming each variable that is missing."""
+    read: Any = DocumentsSettings
+    settings: DocumentsSettings = read()
+    return settings

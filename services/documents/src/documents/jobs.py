@@ -1,0 +1,276 @@
+"""What `documents` does by itself: archive what was issued, mail what was archived, keep the locks alive.
+
+Each takes its rows for the length of a lease, works outside of any transaction, and writes how it went. A worker
+that dies leaves rows that others take when the lease is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from directory.store import organizations
+from prometheus_client import Counter, Histogram
+from servicekit.clock import Clock
+from servicekit.database import Database
+from servicekit.faults import fault_point
+from servicekit.jobs import Job
+from servicekit.scope import EVERYTHING
+
+from documents import store
+from documents.archive import ArchiveDamaged, ArchiveDown, ArchiveRefused, years
+from documents.clients import ArchiveClient
+from documents.commands import ArchivedDocument, record_archived
+from documents.convert import purchaser_of
+from documents.domain import (
+    ARCHIVE_BACKOFF_S,
+    Answer,
+    Delivery,
+    DeliveryState,
+    DocumentType,
+    after_attempt,
+    backoff,
+    mailboxes,
+)
+from documents.mailer import Mail, Mailer, compose
+from documents.rendering import Drawing, Renderer
+from documents.settings import DocumentsSettings
+
+log = structlog.get_logger()
+
+_ARCHIVED = Counter("farthing_documents_archived", "Documents put into the archive")
+_ARCHIVE_FAILURES = Counter("farthing_documents_archive_failures", "Tries to archive a document that failed")
+_RENDER = Histogram("farthing_documents_render_seconds", "Drawing one receipt, its wait for a worker included")
+_PUT = Histogram("farthing_documents_put_seconds", "Putting one document into the archive")
+_MAILS = Counter("farthing_documents_mails", "Tries to mail a document, by the state they led to", ["state"])
+
+LANES = 2
+ARCHIVE_BATCH = 8
+MAIL_BATCH = 16
+EXTEND_BATCH = 100
+POLL_S = 0.05
+EXTEND_EVERY_S = 3600.0
+PROBE_EVERY_S = 1.0
+# Of its lease, how much a worker may use: it stops before another one begins.
+_WORK_SHARE = 0.8
+
+
+class Archiver:
+    """Draws and archives issued documents; `archived` wakes the mail job."""
+
+    def __init__(
+        self,
+        database: Database,
+        archive: ArchiveClient,
+        renderer: Renderer,
+        *,
+        settings: DocumentsSettings,
+        clock: Clock,
+        archived: asyncio.Event,
+    ) -> None:
+        self._database = database
+        self._archive = archive
+        self._renderer = renderer
+        self._clock = clock
+        self._archived = archived
+        self._lease = timedelta(seconds=settings.lease_s)
+        self._retention = years(settings.retention_years)
+        self._mail_domain = settings.mail_from.partition("@")[2]
+
+    async def run(self) -> int:
+        """Archives a batch; how many documents it took. None before the store has passed its probe."""
+        if not self._archive.ready.is_set():
+            return 0
+        async with self._database.transaction(EVERYTHING) as connection:
+            rows = await store.claim_issued(connection, ARCHIVE_BATCH, self._lease)
+        if not rows:
+            return 0
+        await fault_point("documents.after_issue_commit")
+        tried = await asyncio.gather(*(self._archive_one(row) for row in rows))
+        done = [document for document in tried if document is not None]
+        if done:
+            recorded = await record_archived(self._database, done, self._mail_domain, self._clock.now())
+            self._archived.set()
+            _ARCHIVED.inc(recorded)
+        return len(rows)
+
+    async def _archive_one(self, row: store.Row) -> ArchivedDocument | None:
+        """None where it must be tried again; then it says why in its row."""
+        try:
+            async with asyncio.timeout(_WORK_SHARE * self._lease.total_seconds()):
+                return await self._draw_and_put(row)
+        except Exception as error:
+            _ARCHIVE_FAILURES.inc()
+            wait = backoff(ARCHIVE_BACKOFF_S, row["attempts"])
+            known = isinstance(error, ArchiveDown | ArchiveRefused)
+            log.warning(
+                "document not archived, trying again",
+                document_id=str(row["id"]),
+                number=row["number"],
+                attempts=row["attempts"],
+                next_try_s=wait.total_seconds(),
+                error=repr(error),
+                exc_info=not known,
+            )
+            async with self._database.transaction(EVERYTHING) as connection:
+                await store.put_off(connection, row["root_id"], row["id"], wait, str(error) or repr(error))
+            return None
+
+    async def _draw_and_put(self, row: store.Row) -> ArchivedDocument:
+        document_type = DocumentType(row["type"])
+        drawing = Drawing(
+            document_type, row["source"], row["number"], row["issued_at"], row["issuer"], row["recipient"]
+        )
+        with _RENDER.time():
+            pdf = await self._renderer.render(drawing)
+        await fault_point("documents.before_put")
+        retain_until = self._clock.now() + self._retention
+        with _PUT.time():
+            archived = await self._archive.put(row["object_key"], pdf, retain_until, maybe_there=row["attempts"] > 1)
+        await fault_point("documents.after_put")
+        return ArchivedDocument(row["root_id"], row["id"], archived, _recipients(row))
+
+
+def _recipients(row: store.Row) -> tuple[str, ...]:
+    """The purchaser and the boss, once if they are the same mailbox (mission D1)."""
+    _, purchaser = purchaser_of(DocumentType(row["type"]), row["source"])
+    (recipient,) = organizations([row["recipient"]])
+    return mailboxes(purchaser, recipient.boss.email if recipient.boss else "")
+
+
+class Postman:
+    """Mails archived documents. A mail that cannot go out changes nothing but its own delivery."""
+
+    def __init__(
+        self,
+        database: Database,
+        archive: ArchiveClient,
+        mailer: Mailer,
+        *,
+        settings: DocumentsSettings,
+        clock: Clock,
+        archived: asyncio.Event,
+    ) -> None:
+        self._database = database
+        self._archive = archive
+        self._mailer = mailer
+        self._clock = clock
+        self._archived = archived
+        self._lease = timedelta(seconds=settings.lease_s)
+        self._give_up_after = timedelta(days=settings.mail_give_up_days)
+
+    async def run(self) -> int:
+        """Tries a batch of due deliveries; how many it took."""
+        self._archived.clear()
+        async with self._database.transaction(EVERYTHING) as connection:
+            rows = await store.claim_due(connection, MAIL_BATCH, self._lease)
+        if not rows:
+            await self._until_archived()
+            return 0
+        await asyncio.gather(*(self._deliver(row) for row in rows))
+        return len(rows)
+
+    async def _until_archived(self) -> None:
+        try:
+            await asyncio.wait_for(self._archived.wait(), 10 * POLL_S)
+        except TimeoutError:
+            return
+
+    async def _deliver(self, row: store.Row) -> None:
+        delivery = store.delivery_of(row)
+        bound_s = _WORK_SHARE * self._lease.total_seconds()
+        try:
+            async with asyncio.timeout(bound_s):
+                answers = await self._send(row, delivery)
+        except TimeoutError:
+            answers = dict.fromkeys(delivery.pending, Answer(0, f"not done within {bound_s:.0f} s"))
+        after = after_attempt(delivery, answers, self._clock.now(), self._give_up_after)
+        async with self._database.transaction(EVERYTHING) as connection:
+            await store.save_delivery(connection, row["root_id"], row["document_id"], after)
+        await fault_point("documents.after_sent_commit")
+        _MAILS.labels(after.state).inc()
+        if after.state is not DeliveryState.SENT:
+            log.warning(
+                "receipt not mailed",
+                document_id=str(row["document_id"]),
+                number=row["number"],
+                state=after.state,
+                attempts=after.attempts,
+                error=after.last_error,
+            )
+
+    async def _send(self, row: store.Row, delivery: Delivery) -> dict[str, Answer]:
+        try:
+            pdf = await self._archive.read(row["object_key"], row["object_version"], row["sha256"])
+        except (ArchiveDown, ArchiveRefused, ArchiveDamaged) as error:
+            return dict.fromkeys(delivery.pending, Answer(0, str(error)))
+        (issuer,) = organizations([row["issuer"]])
+        document_type = DocumentType(row["type"])
+        mail = Mail(
+            type=document_type,
+            message_id=row["message_id"],
+            recipients=delivery.recipients,
+            purchaser_name=purchaser_of(document_type, row["source"])[0],
+            issuer=issuer,
+            number=row["number"],
+            order_number=row["order_number"],
+            total_micros=row["total_micros"],
+            currency=row["currency"],
+            issued_at=row["issued_at"],
+            pdf=pdf,
+        )
+        return dict(await self._mailer.send(compose(mail, self._mailer.sender), delivery.pending))
+
+
+class Keeper:
+    """Locks are extended before they end: for ever (mission D7)."""
+
+    def __init__(
+        self, database: Database, archive: ArchiveClient, *, settings: DocumentsSettings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._archive = archive
+        self._clock = clock
+        self._retention = years(settings.retention_years)
+        self._threshold = years(settings.retention_extend_below_years)
+
+    async def run(self) -> int:
+        """Extends a batch; how many documents it was."""
+        now = self._clock.now()
+        until = (now + self._retention).replace(microsecond=0)
+        async with self._database.transaction(EVERYTHING) as connection:
+            rows = await store.to_extend(connection, now + self._threshold, EXTEND_BATCH)
+        for row in rows:
+            await self._archive.retain(row["object_key"], row["object_version"], until)
+            async with self._database.transaction(EVERYTHING) as connection:
+                await store.extend(connection, row["root_id"], row["id"], until)
+        return len(rows)
+
+
+class Gatekeeper:
+    """Nothing is archived before the store has shown that its locks hold; meanwhile the drawing workers get warm."""
+
+    def __init__(self, archive: ArchiveClient, renderer: Renderer, clock: Clock) -> None:
+        self._archive = archive
+        self._renderer = renderer
+        self._clock = clock
+
+    async def run(self) -> int:
+        """Probes until the store has passed once; then never again in this process."""
+        if not self._archive.ready.is_set():
+            await self._renderer.warm()
+            checks = await self._archive.open_gate(self._clock.now())
+            log.info("the archive's locks hold", endpoint=self._archive.archive.endpoint.url, checks=len(checks))
+        return 0
+
+
+def jobs(archiver: Archiver, postman: Postman, keeper: Keeper, gatekeeper: Gatekeeper) -> Sequence[Job]:
+    """Several lanes each: while one batch is written, the next is drawn or sent."""
+    return [
+        Job("probe_archive", PROBE_EVERY_S, gatekeeper.run),
+        *(Job(f"archive_receipts_{lane}", POLL_S, archiver.run) for lane in range(LANES)),
+        *(Job(f"deliver_receipts_{lane}", POLL_S / 10, postman.run) for lane in range(LANES)),
+        Job("extend_retention", EXTEND_EVERY_S, keeper.run),
+    ]

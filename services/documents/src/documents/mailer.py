@@ -1,0 +1,218 @@
+"""Mails a receipt: one message to purchaser and boss, through a few SMTP connections that are used again.
+
+The same receipt gives the same message, byte for byte, with the same Message-ID: a receiving mail store that gets
+it twice (a crash after DATA) keeps it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as WIRE
+from email.utils import format_datetime
+from html import escape
+from typing import Any
+
+import aiosmtplib
+from directory.domain import Organization
+from money import format_money, round_to_minor
+from servicekit.faults import fault_point
+
+from documents.domain import MEDIA_TYPE, Answer, DocumentType, file_name, mailboxes
+from documents.languages import RIGHT_TO_LEFT, supported_language
+from documents.letters import LETTERS
+from documents.text import clean
+
+# An idle connection older than this may be closed at the other end already.
+IDLE_MAX_S = 20.0
+_NAME_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What a mail is made from. `recipients` are all of them, purchaser first, whoever is still pending."""
+
+    type: DocumentType
+    message_id: str
+    recipients: tuple[str, ...]
+    purchaser_name: str
+    issuer: Organization
+    number: str
+    order_number: str
+    total_micros: int
+    currency: str
+    issued_at: datetime
+    pdf: bytes
+
+
+def compose(mail: Mail, sender: str) -> bytes:
+    """The message as it goes over the wire. To the purchaser, Cc the boss; in the issuer's language and name."""
+    language = supported_language(mail.issuer.language)
+    letter = LETTERS[language]
+    issuer_name = clean(mail.issuer.name, _NAME_MAX)
+    rounded, _ = round_to_minor(mail.total_micros, mail.currency)
+    words = {
+        "issuer": issuer_name,
+        "number": mail.number,
+        "order": clean(mail.order_number, _NAME_MAX),
+        "total": format_money(rounded, mail.currency, language),
+        "name": clean(mail.purchaser_name, _NAME_MAX),
+    }
+    what = letter.purchase if mail.type is DocumentType.PURCHASE_RECEIPT else letter.top_up
+    greeting = letter.greeting if words["name"] else ""
+    sentences = [text.format(**words) for text in (greeting, what, letter.attached) if text]
+    closing = letter.automatic.format(**words)
+
+    message = EmailMessage(policy=WIRE)
+    message["From"] = Address(display_name=issuer_name, addr_spec=sender)
+    message["To"] = mail.recipients[0]
+    if len(mail.recipients) > 1:
+        message["Cc"] = ", ".join(mail.recipients[1:])
+    if mail.issuer.boss and (reply_to := mailboxes(mail.issuer.boss.email)):
+        message["Reply-To"] = reply_to[0]
+    message["Subject"] = letter.subject.format(**words)
+    message["Date"] = format_datetime(mail.issued_at.astimezone(UTC))
+    message["Message-ID"] = mail.message_id
+    message["Auto-Submitted"] = "auto-generated"
+    message["Content-Language"] = language
+    message.set_content("\n\n".join([*sentences, closing]) + "\n", cte="base64")
+    message.add_alternative(_html(sentences, closing, language), subtype="html", cte="base64")
+    main, _, sub = MEDIA_TYPE.partition("/")
+    message.add_attachment(mail.pdf, maintype=main, subtype=sub, filename=file_name(mail.number))
+    # Otherwise drawn by lot, and the message would differ from try to try.
+    for depth, part in enumerate(part for part in message.walk() if part.is_multipart()):
+        part.set_boundary(f"=_{mail.message_id.strip('<>').partition('@')[0]}_{depth}")
+    return message.as_bytes()
+
+
+def _html(sentences: Sequence[str], closing: str, language: str) -> str:
+    direction = "rtl" if language in RIGHT_TO_LEFT else "ltr"
+    body = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return (
+        f'<!DOCTYPE html><html lang="{language}" dir="{direction}"><head><meta charset="utf-8"></head>'
+        '<body style="font:16px/1.5 system-ui,sans-serif;color:#16181d;max-width:36em;margin:2em auto">'
+        f'{body}<p style="color:#6b7280;font-size:13px">{escape(closing)}</p></body></html>\n'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mail goes. `tls` is auto, starttls, implicit or none."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+    tls: str = "auto"
+    timeout_s: float = 15.0
+
+
+class _Connection(aiosmtplib.SMTP):
+    """An SMTP connection that knows how much it has carried and since when it rests."""
+
+    carried = 0
+    resting_since = 0.0
+
+    async def data(self, message: Any, *arguments: Any, **options: Any) -> aiosmtplib.SMTPResponse:
+        await fault_point("documents.before_data")
+        response = await super().data(message, *arguments, **options)
+        await fault_point("documents.after_data")
+        return response
+
+
+class Mailer:
+    """At most `connections` at once; each carries `messages` and is then replaced (servers count per connection)."""
+
+    def __init__(self, server: MailServer, sender: str, *, connections: int = 8, messages: int = 50) -> None:
+        self._server = server
+        self.sender = sender
+        self._messages = messages
+        self._slots = asyncio.Semaphore(connections)
+        self._resting: list[_Connection] = []
+
+    async def send(self, message: bytes, recipients: Sequence[str]) -> Mapping[str, Answer]:
+        """Sends to these recipients and tells what the server said about each. Raises nothing for mail's troubles.
+
+        Only a recipient or a content refused for good is final; a server that refuses *us* (sender, login) is
+        put right by the operator, so it counts as not reached.
+        """
+        try:
+            async with self._connection() as connection:
+                refusals, _ = await connection.sendmail(self.sender, list(recipients), message)
+                connection.carried += 1
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            said = {each.recipient: Answer(each.code, each.message) for each in error.recipients}
+            return {recipient: said.get(recipient, Answer(0, "no answer")) for recipient in recipients}
+        except aiosmtplib.SMTPDataError as error:
+            return dict.fromkeys(recipients, Answer(error.code, error.message))
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            text = f"the mail server {self._server.host}:{self._server.port} did not take it: {error}"
+            return dict.fromkeys(recipients, Answer(0, text))
+        accepted = Answer(250, "accepted")
+        return {
+            recipient: Answer(refusals[recipient].code, refusals[recipient].message)
+            if recipient in refusals
+            else accepted
+            for recipient in recipients
+        }
+
+    async def close(self) -> None:
+        """Takes leave of the server."""
+        while self._resting:
+            await self._leave(self._resting.pop())
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[_Connection]:
+        async with self._slots:
+            connection = await self._rested() or await self._connect()
+            try:
+                yield connection
+            except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException):
+                # An answer, if not the one hoped for: the connection is as good as before.
+                await self._rest(connection)
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            await self._rest(connection)
+
+    async def _rested(self) -> _Connection | None:
+        while self._resting:
+            connection = self._resting.pop()
+            if connection.is_connected and time.monotonic() - connection.resting_since < IDLE_MAX_S:
+                return connection
+            await self._leave(connection)
+        return None
+
+    async def _rest(self, connection: _Connection) -> None:
+        if connection.is_connected and connection.carried < self._messages:
+            connection.resting_since = time.monotonic()
+            self._resting.append(connection)
+        else:
+            await self._leave(connection)
+
+    async def _leave(self, connection: _Connection) -> None:
+        # A connection that is gone needs no farewell.
+        with suppress(aiosmtplib.SMTPException, OSError):
+            await connection.quit(timeout=2.0)
+        connection.close()
+
+    async def _connect(self) -> _Connection:
+        server = self._server
+        connection = _Connection(
+            hostname=server.host,
+            port=server.port,
+            username=server.username or None,
+            password=server.password or None,
+            timeout=server.timeout_s,
+            use_tls=server.tls == "implicit",
+            start_tls={"auto": None, "starttls": True}.get(server.tls, False),
+        )
+        await connection.connect()
+        return connection
