@@ -1,0 +1,1 @@
+"""One function a change, one transaction a function."""

@@ -1,0 +1,43 @@
+"""TopUp <-> farthing.wallet.v1.TopUp."""
+
+from farthing.wallet.v1 import wallets_pb2
+
+from wallet.convert.money import money_to_message
+from wallet.domain.top_ups import Method, State, TopUp
+
+_METHODS = {
+    Method.MANUAL: wallets_pb2.TOP_UP_METHOD_MANUAL,
+    Method.SANDBOX: wallets_pb2.TOP_UP_METHOD_SANDBOX,
+}
+_METHOD_OF = {number: method for method, number in _METHODS.items()}
+_STATES = {
+    State.PENDING: wallets_pb2.TopUp.STATE_PENDING,
+    State.SETTLED: wallets_pb2.TopUp.STATE_SETTLED,
+    State.FAILED: wallets_pb2.TopUp.STATE_FAILED,
+}
+
+
+def method_from_number(number: wallets_pb2.TopUpMethod.ValueType) -> Method:
+    """Reads how a top-up is paid. KeyError for UNSPECIFIED, which the proto's rules refuse before."""
+    return _METHOD_OF[number]
+
+
+def top_up_to_message(top_up: TopUp) -> wallets_pb2.TopUp:
+    """Writes a top-up; its payment token stays here."""
+    message = wallets_pb2.TopUp(
+        id=str(top_up.id),
+        wallet_id=str(top_up.wallet_id),
+        organization_id=str(top_up.organization_id),
+        amount=money_to_message(top_up.amount),
+        method=_METHODS[top_up.method],
+        state=_STATES[top_up.state],
+        reference=top_up.reference,
+        created_by_name=top_up.created_by_name,
+        created_by_email=top_up.created_by_email,
+        transaction_id=str(top_up.transaction_id or ""),
+        failure_reason=top_up.failure_reason,
+    )
+    message.created_at.FromDatetime(top_up.created_at)
+    if top_up.settled_at is not None:
+        message.settled_at.FromDatetime(top_up.settled_at)
+    return message
