@@ -1,8 +1,11 @@
 """For tests of services: a migrated database, and a caller."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from servicekit.call import Call, Principal, service_call, serving
@@ -55,13 +58,15 @@ def as_service(service: str = "operator", method: str = "/test/Method") -> Itera
         yield call
 
 
-async def eventually(condition: "object", timeout_s: float = 10.0, every_s: float = 0.05) -> None:
-    """Waits until `condition()` (sync or async) is true; AssertionError after `timeout_s`."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            result = condition()  # type: ignore[operator]
-            if asyncio.iscoroutine(result):
-                result = await result
-            if result:
-                return
-            await asyncio.sleep(every_s)
+async def eventually(condition: Callable[[], Any], timeout_s: float = 10.0, every_s: float = 0.05) -> None:
+    """Waits until `condition()` (sync or async) is true; AssertionError with its last answer after `timeout_s`."""
+    end_s = time.monotonic() + timeout_s
+    while True:
+        answer = condition()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return
+        if time.monotonic() > end_s:
+            raise AssertionError(f"still not so after {timeout_s} s; the last answer was {answer!r}")
+        await asyncio.sleep(every_s)
