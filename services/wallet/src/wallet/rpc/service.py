@@ -8,7 +8,10 @@ _METHODS = wallets_pb2.DESCRIPTOR.services_by_name["WalletService"].methods
 
 
 def wallet_service(*parts: object) -> object:
-    """A servicer of WalletService made of `parts`, each of which has some of its RPCs. TypeError if one has no owner."""
+    """A servicer of WalletService made of `parts`, each of which has some of its RPCs.
+
+    Raises TypeError if one of them has no owner.
+    """
     handlers = {}
     for method in _METHODS:
         owner = next((part for part in parts if hasattr(part, method.name)), None)
