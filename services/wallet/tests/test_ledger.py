@@ -1,5 +1,6 @@
 """The ledger's rules, without a database."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -45,7 +46,7 @@ def wallet_of(
 def chain_of_wallets(balance: int = 1000, *, limit: int = 0, earns: bool = False) -> list[Wallet]:
     return [
         wallet_of(buyer, seller, balance=balance, limit=limit, earns=earns)
-        for buyer, seller in zip(CHAIN, CHAIN[1:], strict=False)
+        for buyer, seller in itertools.pairwise(CHAIN)
     ]
 
 
@@ -230,7 +231,7 @@ def test_shapes_that_cannot_be() -> None:
     reasons = {name: (refusal.reason if (refusal := malformed(each)) else None) for name, each in broken.items()}
 
     assert malformed(charge) is None
-    assert reasons == {name: "INVALID_ARGUMENT" for name in list(broken)[:5]} | {
+    assert reasons == dict.fromkeys(list(broken)[:5], "INVALID_ARGUMENT") | {
         "gap in the chain": "CHAIN_MISMATCH",
         "a buyer twice": "CHAIN_MISMATCH",
     }
@@ -248,7 +249,7 @@ def test_money_that_no_wallet_can_hold_is_refused() -> None:
 
 
 def test_nothing_is_dated_before_the_last_line_of_its_wallet() -> None:
-    """Given a wallet whose last line is an hour ahead of the clock. When it is charged. Then the instant is that one."""
+    """Given a wallet whose last line is an hour ahead of the clock. When it is charged. Then that instant holds."""
     wallets = chain_of_wallets(1000)
     wallets[1].last_posted_at = NOW + timedelta(hours=1)
     book = Book(wallets, NOW)
@@ -326,7 +327,7 @@ def run_sequence(moves: list[tuple[object, ...]], earning: set[UUID], batch: int
     model = Model(earning)
     wallets = [
         wallet_of(buyer, seller, limit=LIMITS[buyer], earns=buyer in earning)
-        for buyer, seller in zip(CHAIN, CHAIN[1:], strict=False)
+        for buyer, seller in itertools.pairwise(CHAIN)
     ]
     history: dict[UUID, list[tuple[object, object]]] = {wallet.id: [] for wallet in wallets}
     asked: list[tuple[Charge, Outcome]] = []
