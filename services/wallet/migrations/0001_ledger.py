@@ -180,9 +180,6 @@ def _top_ups() -> None:
             failure_reason text NOT NULL DEFAULT '',
             created_by_name text NOT NULL,
             created_by_email text NOT NULL,
-            -- What the payment provider was given, and whether it could not say at once what became of it.
-            payment_token text NOT NULL DEFAULT '',
-            deferred boolean NOT NULL DEFAULT false,
             transaction_id uuid,
             created_at timestamptz NOT NULL DEFAULT farthing_now(),
             settled_at timestamptz,
