@@ -323,7 +323,7 @@ def _item(row: Row[tuple[object, ...]]) -> OrderItem:
         found["unit"],
         tuple(found["contents"]),
     )
-    proxies = tuple(_proxy(proxy) for proxy in json.loads(found["proxies"]))
+    proxies = tuple(_proxy(proxy) for proxy in found["proxies"])
     return OrderItem(sku, found["product_name"], found["quantity"], proxies)
 
 
