@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 from money import minor_exponent
 from servicekit.consumers import NotYet
 from servicekit.database import Database
@@ -54,8 +55,12 @@ async def issue(connection: AsyncConnection, source: Source) -> UUID | None:
         recipient=recipient.organization,
     )
     document_id = new_id()
-    sequence = await store.next_sequence(connection, issuer.organization, source.year)
-    await store.insert_document(connection, document_id, source, issuer, recipient, sequence=sequence)
+    try:
+        sequence = await store.next_sequence(connection, issuer.organization, source.year)
+        await store.insert_document(connection, document_id, source, issuer, recipient, sequence=sequence)
+    except (asyncpg.UniqueViolationError, asyncpg.TransactionRollbackError) as error:
+        # Another worker issued the same receipt meanwhile, or each waited for the other's issuer.
+        raise NotYet(f"{source.type} {source.source_id} is issued elsewhere at this moment") from error
     await fault_point("documents.before_issue_commit")
     return document_id
 
