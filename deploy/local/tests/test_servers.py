@@ -236,6 +236,30 @@ def test_down_leaves_no_process(stack: Stack) -> None:
     }
 
 
+def test_a_killed_service_comes_back(stack: Stack) -> None:
+    """Given a serving service. When it is killed and started with a variable. Then it serves and has it."""
+    stack.migrate("usage")
+    stack.start("usage")
+    first = stack.pid("usage")
+    stack.kill("usage")
+    assert stack.pid("usage") is None
+    stack.start("usage", FARTHING_FAULT="none-of-them")
+    second = stack.pid("usage")
+    assert second not in (None, first)
+    assert b"FARTHING_FAULT=none-of-them" in Path(f"/proc/{second}/environ").read_bytes()
+    assert {part.name: part.health for part in stack.status()}["usage"] == "ok"
+    stack.restart("usage")
+    assert b"FARTHING_FAULT" not in Path(f"/proc/{stack.pid('usage')}/environ").read_bytes()
+    stack.stop("usage")
+
+
+def test_a_service_that_cannot_start_is_named_with_its_last_lines(stack: Stack) -> None:
+    """Given a service with a broken setting. When it is started. Then the error holds its name, log and reason."""
+    with pytest.raises(StackError, match=r"usage ended while it started; the last lines of .*usage\.log:\n.*\S"):
+        stack.start("usage", DATABASE_URL="nonsense")
+    assert stack.pid("usage") is None
+
+
 def test_a_closed_folder_is_not_enterable(tmp_path: Path) -> None:
     """Given a folder only its owner may enter. When PostgreSQL would run as another user. Then it is seen."""
     tmp_path.chmod(0o700)

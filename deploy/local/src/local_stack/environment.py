@@ -26,6 +26,13 @@ _INHERITED = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 )
 
+# What a service reads under the name that the stack's own contract gives it.
+_THE_SAME = (
+    *("FARTHING_ENV", "KAFKA_BOOTSTRAP", "SMTP_HOST", "SMTP_PORT", "TLS_CA_FILE"),
+    *("JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS_FILE"),
+    *("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "S3_BUCKET"),
+)
+
 
 def of_stack(folder: Path, state: State, external: Addresses, postgres_bin: Path) -> dict[str, str]:
     """The contract that `farthing stack env` prints."""
@@ -56,21 +63,9 @@ def of_stack(folder: Path, state: State, external: Addresses, postgres_bin: Path
 def of_service(stack: Mapping[str, str], service: str) -> dict[str, str]:
     """The whole environment of one service process, made from what `of_stack` returned."""
     name = service.upper()
-    same = (
-        *(
-            "FARTHING_ENV",
-            "KAFKA_BOOTSTRAP",
-            "SMTP_HOST",
-            "SMTP_PORT",
-            "JWT_ISSUER",
-            "JWT_AUDIENCE",
-            "JWT_JWKS_FILE",
-        ),
-        *("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "S3_BUCKET", "TLS_CA_FILE"),
-    )
     return {
         **{key: os.environ[key] for key in _INHERITED if key in os.environ},
-        **{key: stack[key] for key in same},
+        **{key: stack[key] for key in _THE_SAME},
         "DATABASE_URL": stack[f"{name}_DATABASE_URL"],
         "OWNER_DATABASE_URL": stack[f"{name}_OWNER_DATABASE_URL"],
         "GRPC_BIND": stack[f"{name}_GRPC"],

@@ -30,7 +30,10 @@ def identity(pid: int) -> str | None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self").exists() else _identity_without_proc(pid)
-    return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+    state, threads, start = fields[0], int(fields[17]), fields[19]
+    # A leader that has exited looks like a zombie while its other threads are still at work.
+    is_dead = state == "X" or (state == "Z" and threads <= 1)
+    return None if is_dead else f"{boot}:{start}"
 
 
 def _identity_without_proc(pid: int) -> str | None:
@@ -100,11 +103,10 @@ class Processes:
         if kept is None:
             return None
         pid, mark = kept
-        if mark is not None and identity(pid) == mark:
-            return pid
-        if (child := self._children.pop(pid, None)) is not None:
-            child.poll()  # A dead child stays a zombie until somebody asks for its exit code.
-        return None
+        if (child := self._children.get(pid)) is not None:
+            # A dead child stays a zombie until somebody asks for its exit code.
+            return pid if child.poll() is None else None
+        return pid if mark is not None and identity(pid) == mark else None
 
     def was_started(self, name: str) -> bool:
         """True if `name` was started and not stopped since, whether or not it still runs."""

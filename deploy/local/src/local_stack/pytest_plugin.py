@@ -1,5 +1,6 @@
 """Pytest fixtures: one local stack for a whole test run, in a folder of its own, removed afterwards."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,14 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     # A mkdtemp folder is closed to others, but as root PostgreSQL runs as another user.
     folder.chmod(0o711)
     started = Stack(folder)
+    # Ended by SIGTERM (`timeout`, CI), pytest would otherwise leave without stopping the stack.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         started.up(services=False, progress=progress)
         yield started
     finally:
         started.destroy()
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
