@@ -1,7 +1,10 @@
 """A database of its own for each test, topics of its own, and what it takes to speak to both."""
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +12,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import grpc.aio
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from farthing.orders.events.v1.events_pb2 import OrderCompleted, OrdersEvent
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from local_stack import ports
+from local_stack.credentials import make_certificates
 from local_stack.stack import Stack
 from servicekit.database import Database
 from servicekit.migrate import migrate
+from servicekit.scope import Scope
+from servicekit.server import Server, Servicer
+from servicekit.settings import Settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -219,3 +230,114 @@ async def running() -> AsyncIterator[Running]:
         task.cancel()
     if beside.tasks:
         await asyncio.wait(beside.tasks, timeout=20)
+
+
+class Keys:
+    """A token issuer of the test's own: signing keys, and the JWKS file that servers read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "jwks.json"
+        self.signing = self.publish()
+
+    def publish(self) -> ECKey:
+        """A new signing key; from now on the file holds it alone."""
+        key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": uuid4().hex})
+        self.file.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+        return key
+
+    def token(self, key: Any = None, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A good token of a boss, with `claims` put in place of the good ones; None removes one."""
+        key = key or self.signing
+        good = {
+            "iss": "https://issuer.test",
+            "aud": "farthing",
+            "sub": "ada@example.test",
+            "exp": int(time.time()) + 300,
+            "org": str(US),
+            "roles": ["boss"],
+            "name": "Ada",
+            "email": "ada@example.test",
+        }
+        body = {name: value for name, value in {**good, **claims}.items() if value is not None}
+        head = header or {"alg": "ES256", "kid": key.as_dict()["kid"]}
+        return jwt.encode(head, body, key, algorithms=[head["alg"]])
+
+
+US = UUID("019ab000-0000-7000-8000-000000000001")
+STRANGERS = UUID("019ab000-0000-7000-8000-000000000002")
+ROOT = UUID("019ab000-0000-7000-8000-0000000000ff")
+
+
+@dataclass
+class House:
+    """Issuer, certificates, and real servers of ours in this process."""
+
+    keys: Keys
+    certificates: Path
+    us: UUID = US
+    strangers: UUID = STRANGERS
+    root: UUID = ROOT
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def settings(self, **changes: Any) -> Settings:
+        """What a server reads; two free ports."""
+        public, internal = ports.choose(2)
+        values: dict[str, Any] = {
+            "farthing_env": "development",
+            "database_url": "postgresql://nobody@127.0.0.1:1/none",
+            "grpc_bind": f"127.0.0.1:{public}",
+            "internal_grpc_bind": f"127.0.0.1:{internal}",
+            "kafka_bootstrap": "127.0.0.1:1",
+            "jwt_issuer": "https://issuer.test",
+            "jwt_audience": "farthing",
+            "jwt_jwks_file": self.keys.file,
+            "tls_ca_file": self.certificates / "ca.pem",
+            "tls_cert_file": self.certificates / "wallet.pem",
+            "tls_key_file": self.certificates / "wallet.key",
+        }
+        return Settings(**{**values, **changes})
+
+    async def serve(self, *servicers: Servicer, **changes: Any) -> Settings:
+        """Starts a server; it ends with the test."""
+        settings = self.settings(**changes)
+
+        async def scope_of(organization_id: UUID) -> Scope | None:
+            return Scope(organization_id, ROOT) if organization_id == US else None
+
+        server = Server(settings, servicers, scope_of)
+        await server.start()
+        self.closing.push_async_callback(server.drain)
+        return settings
+
+    async def public(self, settings: Settings) -> grpc.aio.Channel:
+        """A channel to the public listener."""
+        return await self.closing.enter_async_context(grpc.aio.insecure_channel(settings.grpc_bind))
+
+    async def internal(self, settings: Settings, name: str, folder: Path | None = None) -> grpc.aio.Channel:
+        """A channel to the internal listener, with the certificate of `name`."""
+        folder = folder or self.certificates
+        credentials = grpc.ssl_channel_credentials(
+            (self.certificates / "ca.pem").read_bytes(),
+            (folder / f"{name}.key").read_bytes() if name else None,
+            (folder / f"{name}.pem").read_bytes() if name else None,
+        )
+        bind = settings.internal_grpc_bind
+        return await self.closing.enter_async_context(grpc.aio.secure_channel(bind, credentials))
+
+    def metadata(self, token: str | None = None, **claims: Any) -> list[tuple[str, str]]:
+        """The metadata of a call with `token`, or with a good one."""
+        return [("authorization", f"Bearer {token or self.keys.token(**claims)}")]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificates(folder, ["wallet", "orders", "documents", "operator"], datetime.now(UTC))
+    return folder
+
+
+@pytest.fixture
+async def house(tmp_path: Path, certificates: Path) -> AsyncIterator[House]:
+    made = House(Keys(tmp_path), certificates)
+    yield made
+    await made.closing.aclose()

@@ -112,9 +112,9 @@ def _plain(error: Exception) -> str:
     return {
         "ExpiredToken": "it has expired",
         "BadSignature": "its signature is not from our issuer",
-        "InvalidClaim": "it was made for somebody else (issuer or audience)",
+        "InvalidClaim": "it was made for somebody else or for later (iss, aud, nbf)",
         "MissingClaim": "it lacks a claim (iss, aud, exp, sub, org, roles)",
-        "KeyError": "it lacks a claim (iss, aud, exp, sub, org, roles)",
+        "Key": "it lacks a claim (iss, aud, exp, sub, org, roles)",
     }.get(name, "it cannot be read")
 
 
