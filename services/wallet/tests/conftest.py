@@ -1,0 +1,52 @@
+"""A migrated database of wallet, and a world in it: a platform, partners, resellers, customers."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from local_stack.stack import Stack
+from servicekit.clock import FixedClock
+from servicekit.database import Database
+from servicekit.paging import Pager
+from servicekit.testing import as_service, service_database
+from wallet.clients import payment_providers
+from wallet.rpc.organizations import OrganizationRpc
+from wallet.rpc.top_ups import TopUps
+from wallet.rpc.wallets import Wallets
+
+from .world import BOSS, MEMBER, NOW, House, Organization, Tree, person
+
+
+@pytest.fixture(scope="session")
+async def database(stack: Stack) -> AsyncIterator[Database]:
+    """Wallet's database as its runtime role."""
+    made = await service_database(stack.env(), "wallet", pool_size=8)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="session")
+async def house(database: Database) -> House:
+    """Handlers over the database, in which the one platform is made."""
+    pager = Pager("test")
+    house = House(
+        database,
+        OrganizationRpc(database, FixedClock(NOW), pager),
+        Wallets(database),
+        TopUps(database, pager, payment_providers(development=True)),
+        Organization(),
+    )
+    with as_service("operator", "/test/CreatePlatform"):
+        house.platform = await house.create(None, "platform")
+    return house
+
+
+@pytest.fixture
+async def tree(house: House) -> Tree:
+    """A new tree."""
+    with as_service():
+        partner = await house.create(house.platform, "partner", members=[person("Boris", BOSS)])
+        sibling = await house.create(house.platform, "sibling")
+        reseller = await house.create(partner, "reseller", members=[person("Rita", BOSS)])
+        customer = await house.create(reseller, "customer", members=[person("Cleo", BOSS), person("Max", MEMBER)])
+        nephew = await house.create(sibling, "nephew")
+    return Tree(partner, reseller, customer, sibling, nephew)
