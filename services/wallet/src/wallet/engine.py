@@ -8,14 +8,14 @@ that everybody buys through is as fast as many that nobody shares. A charge that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import Counter, Histogram
+from servicekit.database import Database
 from servicekit.faults import fault_point_sync
 from servicekit.ids import new_id
 
@@ -27,6 +27,9 @@ log = structlog.get_logger()
 
 ATTEMPTS = 5
 RETRY_S = 0.05
+# A statement of the database's own ends sooner; this is for a connection that does not answer at all.
+ATTEMPT_TIMEOUT_S = 40.0
+CLOSE_TIMEOUT_S = 2.0
 
 _CHARGES = Counter("farthing_wallet_charges", "Charges answered", ["outcome"])
 _BATCH_SIZE = Histogram(
@@ -72,9 +75,9 @@ class Engine:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool[Any], *, connections: int = 3, batch_max: int = 300, gather_s: float = 0.001
+        self, database: Database, *, connections: int = 3, batch_max: int = 300, gather_s: float = 0.001
     ) -> None:
-        self._pool = pool
+        self._database = database
         self._batch_max = batch_max
         self._gather_s = gather_s
         self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
@@ -102,12 +105,15 @@ class Engine:
         try:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    if connection is None or connection.is_closed():
-                        connection = await self._connect(connection)
-                    return await self._attempt(connection, batch)
+                    async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
+                        if connection is None or connection.is_closed():
+                            connection = await self._connect()
+                        return await self._attempt(connection, batch)
                 except _PASSING as error:
                     _RETRIES.labels(type(error).__name__).inc()
                     log.warning("batch of charges failed", attempt=attempt, charges=len(batch), error=repr(error))
+                    if connection is not None:
+                        connection.terminate()
                     await asyncio.sleep(RETRY_S * attempt)
             raise LedgerUnavailableError(f"the ledger could not be written in {ATTEMPTS} attempts")
         finally:
@@ -120,7 +126,7 @@ class Engine:
         for _ in range(self._collectors_max):
             connection = await self._free.get()
             if connection is not None:
-                await self._pool.release(connection)  # type: ignore[arg-type]
+                await connection.close(timeout=CLOSE_TIMEOUT_S)
 
     async def _collect(self) -> None:
         if len(self._collectors) > 1:
@@ -138,11 +144,8 @@ class Engine:
                     if not answer.done():
                         answer.set_result(outcome)
 
-    async def _connect(self, broken: Connection | None) -> Connection:
-        if broken is not None:
-            with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
-                await self._pool.release(broken)  # type: ignore[arg-type]
-        connection = await self._pool.acquire()
+    async def _connect(self) -> Connection:
+        connection = await self._database.connect()
         # Plans are kept for the life of the connection: one made while a table was small must not scan it later.
         await connection.execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off")
         return connection

@@ -34,7 +34,7 @@ def charge_from_message(message: pb.Charge, service: str) -> Charge | Refusal:
     charge = Charge(
         f"{service}:{request_id}",
         sha256(message.SerializeToString(deterministic=True)).digest(),
-        tiers[-1].buyer_id if tiers else FastUUID(int=0),
+        tiers[-1].buyer_id if tiers else FastUUID(bytes(16)),
         message.currency,
         order_id,
         message.order_number,
@@ -82,7 +82,7 @@ def entry_to_message(currency: str, entry: EntryRow) -> pb.Entry:
     return pb.Entry(
         transaction_id=str(entry.transaction_id),
         sequence=entry.sequence,
-        type=pb.EntryType.Name(entry.type),
+        type=_entry_type(entry.type),
         item=entry.item,
         order_number=entry.order_number,
         order_id=_id(entry.order_id),
@@ -100,7 +100,7 @@ def transaction_to_message(transaction: TransactionRow) -> pb.Transaction:
     """
     message = pb.Transaction(
         id=str(transaction.id),
-        type=pb.EntryType.Name(transaction.type),
+        type=_entry_type(transaction.type),
         currency=transaction.currency,
         item=transaction.item,
         order_id=_id(transaction.order_id),
@@ -164,6 +164,10 @@ def instant(message: Timestamp) -> datetime:
         return message.ToDatetime(tzinfo=UTC)
     except OverflowError as error:
         raise ValueError(str(error)) from error
+
+
+def _entry_type(number: int) -> pb.EntryType.ValueType:
+    return pb.EntryType.ValueType(number)
 
 
 def _id(value: UUID | None) -> str:

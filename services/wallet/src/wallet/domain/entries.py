@@ -66,6 +66,7 @@ class LegsRow:
 class TransactionRow:
     """What a transaction says, and those of its lines that the caller may see."""
 
+    lines: tuple[LegsRow, ...]
     id: UUID
     type: int
     currency: str
@@ -73,7 +74,6 @@ class TransactionRow:
     order_id: UUID | None
     order_number: str
     posted_at: datetime
-    lines: tuple[LegsRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ async def find_transaction(connection: AsyncConnection, scope: Scope, transactio
     if not lines:
         return None
     row = (await connection.execute(_TRANSACTION, {"root_id": lines[0].root_id, "id": transaction_id})).one()
-    return TransactionRow(*row, lines)
+    return TransactionRow(lines, *row)
 
 
 async def seller_sums(connection: AsyncConnection, organization_id: UUID, currency: str, as_of: datetime) -> SellerSums:

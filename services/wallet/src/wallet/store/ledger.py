@@ -17,13 +17,11 @@ Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionPr
 # root_id, event_id, key, payload, traceparent: a row of the outbox.
 EventRow = tuple[UUID, UUID, str, bytes, str | None]
 
-_EARNINGS_WALLET = 2
-
 # In the order of the primary key, so that no two transactions wait for each other in a circle. The lock leaves
 # room for foreign keys that point at a wallet. (On a database distributed by root_id it must go root by root.)
 _LOCK = """
 SELECT w.root_id, w.id, w.organization_id, w.seller_id, w.currency, w.credit_limit_micros, w.balance_micros,
-       w.reserved_micros, w.sequence, w.last_hash, w.last_posted_at, w.earnings
+       w.reserved_micros, w.sequence, w.last_hash, w.last_posted_at, w.earnings = 2 AS earns
 FROM unnest($1::wallet_key[]) AS k
 JOIN wallets w ON w.root_id = k.root_id AND w.organization_id = k.organization_id AND w.currency = k.currency
 WHERE w.state = 1
@@ -77,7 +75,7 @@ async def open_book(connection: Connection, keys: Iterable[WalletKey], requests:
         for row in rows
         if row["id"] is not None
     }
-    wallets = [Wallet(*columns, earnings == _EARNINGS_WALLET) for *columns, earnings in locked]
+    wallets = [Wallet(*row) for row in locked]
     return Book(wallets, rows[0]["now"], remembered)
 
 
