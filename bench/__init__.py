@@ -1,0 +1,1 @@
+"""Farthing's speeds, each beside what it is measured against: `python -m bench`."""
