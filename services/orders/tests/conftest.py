@@ -224,7 +224,9 @@ MakeWorld = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture
-async def make_world(database: Database, wallet_channel: tuple[ScriptedWallet, grpc.aio.Channel]) -> MakeWorld:
+async def make_world(
+    database: Database, wallet_channel: tuple[ScriptedWallet, grpc.aio.Channel]
+) -> AsyncIterator[MakeWorld]:
     """Makes worlds; each has partners of its own under the one platform."""
     wallet, channel = wallet_channel
 
@@ -256,7 +258,17 @@ async def make_world(database: Database, wallet_channel: tuple[ScriptedWallet, g
         world.package_id = await world.sku(catalogue_pb2.PRODUCT_TYPE_PACKAGE, "Starter", "10 proxies", "1 profile")
         return world
 
-    return make
+    yield make
+    # The job of a later test must find none of this one's orders.
+    wallet.script.clear()
+    leftover = text("SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT'")
+    settler = Orders(database, FixedClock(NOON), WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
+    while True:
+        async with database.transaction(EVERYTHING) as connection:
+            if not (await connection.execute(leftover)).scalar_one():
+                break
+        await settler.resolve_pending()
+        await asyncio.sleep(0.05)
 
 
 @pytest.fixture
