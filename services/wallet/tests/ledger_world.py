@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+from farthing.wallet.v1.organizations_pb2 import Organization
 from servicekit.ids import new_id
 from wallet.domain.chain import broken_at
 from wallet.domain.ledger import Charge, Line, Outcome, Posted, Recharge, Refusal, Tier, Transaction
@@ -103,10 +104,22 @@ class World:
         return wallet_id
 
     async def _organization(self, connection: Any, root_id: UUID, ids: Sequence[UUID]) -> None:
+        domain = f"{ids[0].hex}.example"
+        message = Organization(
+            id=str(ids[0]),
+            parent_id=str(ids[1]),
+            root_id=str(root_id),
+            ancestor_ids=[str(id_) for id_ in ids[1:]],
+            name="Test",
+            domain=domain,
+            currency="EUR",
+            language="en",
+            version=1,
+        )
         await connection.execute(
             "INSERT INTO organizations (root_id, id, parent_id, ancestor_ids, domain, name, currency, version, "
-            "resource, created_at) VALUES ($1, $2, $3, $4, $5, 'Test', 'EUR', 1, '', now())",
-            *(root_id, ids[0], ids[1], list(ids[1:]), f"{ids[0].hex}.example"),
+            "resource, created_at) VALUES ($1, $2, $3, $4, $5, 'Test', 'EUR', 1, $6, now())",
+            *(root_id, ids[0], ids[1], list(ids[1:]), domain, message.SerializeToString()),
         )
 
     async def balances(self, chain: Chain) -> list[int]:
