@@ -149,6 +149,13 @@ def test_a_top_up_has_its_own_title_and_no_order() -> None:
     assert "VAT" not in text
 
 
+def test_an_instant_with_fractions_of_a_second_can_be_drawn() -> None:
+    """Given a receipt issued between two seconds, as the ledger's clock has it, When drawn, Then it is a PDF."""
+    view = receipt()
+    issued_at = view.issued_at.replace(microsecond=814044)
+    assert render_receipt(replace(view, issued_at=issued_at)).startswith(b"%PDF")
+
+
 def test_the_same_view_gives_the_same_bytes() -> None:
     """Given one view, When drawn again, from other time zones and processes, Then no byte differs."""
     view = receipt()

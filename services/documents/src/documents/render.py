@@ -48,7 +48,8 @@ def render_receipt(receipt: ReceiptView) -> bytes:
     content = _content(receipt)
     options: dict[str, Any] = {
         "format": "pdf",
-        "timestamp": receipt.issued_at.astimezone(UTC),
+        # Typst takes whole seconds, and so does the date within a PDF.
+        "timestamp": receipt.issued_at.astimezone(UTC).replace(microsecond=0),
         "pdf_tags": len(receipt.lines) <= _TAGGED_LINES_MAX,
     }
     try:
