@@ -40,30 +40,40 @@ def instant_us(instant: datetime) -> int:
 
 def transaction_digest(transaction: Transaction) -> bytes:
     """32 bytes over everything the transaction says."""
-    fixed = _FIXED.pack(
-        b"farthing.transaction.1",
-        transaction.root_id.bytes,
-        transaction.id.bytes,
-        transaction.organization_id.bytes,
-        transaction.order_id.bytes if transaction.order_id else _NO_ORDER,
-        instant_us(transaction.posted_at),
-        transaction.type,
-    )
-    texts = b"".join(
-        _LENGTH.pack(len(encoded)) + encoded
-        for encoded in (
-            transaction.currency.encode(),
-            transaction.order_number.encode(),
-            transaction.item.encode(),
-            transaction.request_key.encode(),
+    currency = transaction.currency.encode()
+    order_number = transaction.order_number.encode()
+    item = transaction.item.encode()
+    request_key = transaction.request_key.encode()
+    order_id = transaction.order_id
+    return sha256(
+        b"".join(
+            (
+                _FIXED.pack(
+                    b"farthing.transaction.1",
+                    transaction.root_id.bytes,
+                    transaction.id.bytes,
+                    transaction.organization_id.bytes,
+                    _NO_ORDER if order_id is None else order_id.bytes,
+                    instant_us(transaction.posted_at),
+                    transaction.type,
+                ),
+                _LENGTH.pack(len(currency)),
+                currency,
+                _LENGTH.pack(len(order_number)),
+                order_number,
+                _LENGTH.pack(len(item)),
+                item,
+                _LENGTH.pack(len(request_key)),
+                request_key,
+                transaction.request_sha256,
+            )
         )
-    )
-    return sha256(fixed + texts + transaction.request_sha256).digest()
+    ).digest()
 
 
 def line_hash(previous_hash: bytes, digest: bytes, line: Line | Unhashed) -> bytes:
     """The hash of `line`, with or without its own hash, which is not looked at. `digest` is that of its transaction."""
-    _, wallet_id, _, organization_id, seller_id, sequence, *amounts, tier, type_ = line[:15]
+    _, wallet_id, _, organization_id, seller_id, sequence = line[:6]
     return sha256(
         _LINE.pack(
             previous_hash,
@@ -72,9 +82,8 @@ def line_hash(previous_hash: bytes, digest: bytes, line: Line | Unhashed) -> byt
             organization_id.bytes,
             seller_id.bytes,
             sequence,
-            tier,
-            type_,
-            *amounts,
+            *line[13:15],
+            *line[6:13],
         )
     ).digest()
 

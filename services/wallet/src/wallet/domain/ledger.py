@@ -290,8 +290,10 @@ class Book:
 
     def _chain(self, charge: Charge) -> list[Wallet] | Refusal:
         wallets = []
+        root_id, currency, known = charge.root_id, charge.currency, self.wallets
         for number, tier in enumerate(charge.tiers, 1):
-            wallet = self.wallets.get(WalletKey(charge.root_id, tier.buyer_id, charge.currency))
+            # A plain tuple equals the WalletKey and is made in a third of the time.
+            wallet = known.get((root_id, tier.buyer_id, currency))  # type: ignore[call-overload]
             if wallet is None:
                 message = f"The buyer of tier {number} has no wallet in {charge.currency}."
                 return Refusal("WALLET_UNKNOWN", message, tier.buyer_id)
@@ -323,16 +325,14 @@ class Book:
         wallet.last_hash = line_hash(wallet.last_hash, digest, unhashed)
         wallet.last_posted_at = self.posted_at
         self.changed[wallet.id] = wallet
-        return Line(*unhashed, wallet.last_hash)
+        return Line._make((*unhashed, wallet.last_hash))
 
     def _post(self, transaction: Transaction, lines: list[Line]) -> Posted:
         self.transactions.append(transaction)
         self.lines.extend(lines)
-        posted = Posted(
-            transaction.id, self.posted_at, lines[0].balance_after_micros, transaction.request_sha256, tuple(lines)
-        )
-        self.remembered[transaction.root_id, transaction.request_key] = posted._replace(lines=())
-        return posted
+        answer = (transaction.id, self.posted_at, lines[0].balance_after_micros, transaction.request_sha256)
+        self.remembered[transaction.root_id, transaction.request_key] = Posted(*answer)
+        return Posted(*answer, tuple(lines))
 
 
 def _lacking(charge: Charge, wallets: list[Wallet]) -> Refusal | None:
