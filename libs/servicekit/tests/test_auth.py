@@ -161,7 +161,7 @@ async def test_a_forged_signature_is_refused(door: Door) -> None:
 
 
 async def test_a_key_that_is_replaced_stops_counting(door: Door) -> None:
-    """Given a token that was good, When the issuer's key is replaced, Then the new key's tokens are good, the old's not."""
+    """Given a token that was good, When the key is replaced, Then the new key's tokens are good, the old's not."""
     old = door.house.keys.token()
     channel = await door.house.public(door.server)
     await door.list_orders(channel, door.house.metadata(old))
@@ -256,7 +256,7 @@ async def test_a_member_cannot_call_what_is_for_services(door: Door) -> None:
 
 
 async def test_a_service_is_known_by_its_certificate(door: Door) -> None:
-    """Given certificates of orders, documents and the operator, When they post a charge, Then documents alone is refused."""
+    """Given three certificates, When their services post a charge, Then the one that may not, documents, is refused."""
     for name in ("orders", "operator"):
         channel = await door.house.internal(door.server, name)
         # Past the gate: what it refuses is the empty charge.
@@ -284,7 +284,7 @@ async def test_a_token_of_a_service_is_bound_to_its_name(door: Door) -> None:
 
 
 async def test_the_internal_listener_takes_our_certificates_only(door: Door, tmp_path: Path) -> None:
-    """Given a certificate of another CA, or none, When it knocks at the internal listener, Then no call gets through."""
+    """Given a certificate of another CA, or none, When it knocks at the internal listener, Then nothing gets in."""
     make_certificates(tmp_path, ["orders"], datetime.now(UTC))
     foreign = await door.house.internal(door.server, "orders", tmp_path)
     bare = await door.house.internal(door.server, "")
@@ -316,7 +316,7 @@ def test_a_method_without_access_stops_the_service() -> None:
     pool = DescriptorPool()
     pool.Add(file)
 
-    with pytest.raises(ValueError, match="/open.Open/Do"):
+    with pytest.raises(ValueError, match=r"/open\.Open/Do"):
         access_rules([pool.FindServiceByName("open.Open")])
 
 

@@ -188,7 +188,7 @@ async def test_a_text_that_postgresql_cannot_hold_is_the_callers_fault(house: An
 
 
 async def test_a_call_ends_at_its_deadline(house: Any) -> None:
-    """Given a slow handler, When the caller's deadline passes, or ours where the caller has none, Then the work ends."""
+    """Given a slow handler, When the caller's deadline passes, or ours for want of one, Then the work ends."""
     door = await knocker(house, max_deadline_s=0.3)
 
     theirs = await door.refusal(door.get("sleep 5", timeout=0.2))

@@ -43,7 +43,7 @@ POLL_MS = 250
 COMMIT_TIMEOUT_S = 10.0
 POISON_TRIES = 3
 RETRY_S = 0.5
-RETRY_MAX_S = 10.0
+RETRY_MAX_S = 5.0
 SILENCE_S = 15.0
 
 M = TypeVar("M", bound=Message)
