@@ -2,14 +2,26 @@
 
 import typer
 
+from farthing_cli.archive import archive_app
+from farthing_cli.problems import Problem
 from farthing_cli.stack import stack_app
+from farthing_cli.terminal import notes
+from farthing_cli.token import token
+from farthing_cli.verify.command import verify
 
 app = typer.Typer(
     help="Farthing: the billing back office of platforms that sell through resellers.", no_args_is_help=True
 )
+app.command()(verify)
+app.command()(token)
 app.add_typer(stack_app, name="stack")
+app.add_typer(archive_app, name="archive")
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        app()
+    except Problem as problem:
+        notes().print(f"farthing: {problem}", style="red", markup=False)
+        raise SystemExit(problem.exit_code) from None

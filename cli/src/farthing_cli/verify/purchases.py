@@ -1,0 +1,175 @@
+"""Invariant 5: a completed order is one charge, one receipt, one mail; so is a settled top-up, with its line."""
+
+from typing import Any
+
+from farthing.wallet.v1.organizations_pb2 import MEMBER_ROLE_BOSS, Organization
+from money import format_exact
+
+from farthing_cli.verify.evidence import Evidence
+from farthing_cli.verify.findings import Findings
+from farthing_cli.verify.merge import side_by_side
+
+# Tiers are compared as texts: tier, buyer, seller, net, tax.
+_ORDERS = """
+SELECT o.id AS key, o.root_id, o.number, o.state, o.organization_id, o.seller_id, o.payer_email AS purchaser_email,
+       o.currency, o.transaction_id,
+       (SELECT array_agg(format('%s %s %s %s %s', tier, buyer_id, seller_id, net_micros, tax_micros) ORDER BY tier)
+        FROM order_tiers t WHERE t.root_id = o.root_id AND t.order_id = o.id) AS tiers,
+       (SELECT net_micros::numeric + tax_micros FROM order_tiers t
+        WHERE t.root_id = o.root_id AND t.order_id = o.id AND tier = 1) AS total_micros
+FROM orders o ORDER BY o.id
+"""
+_CHARGES = """
+SELECT t.order_id AS key, t.id, t.root_id, t.organization_id, t.order_number, t.currency,
+       (SELECT array_agg(format('%s %s %s %s %s', tier, organization_id, seller_id, revenue_micros + clearing_micros,
+                                tax_micros) ORDER BY tier)
+        FROM lines l WHERE l.root_id = t.root_id AND l.transaction_id = t.id AND l.type = 2) AS tiers
+FROM transactions t WHERE t.order_id IS NOT NULL AND t.request_key LIKE 'orders:%' ORDER BY t.order_id
+"""
+_TOP_UPS = """
+SELECT t.id AS key, t.root_id, 'top-up ' || t.id AS number, t.organization_id, t.seller_id, t.currency,
+       t.created_by_email AS purchaser_email, t.amount_micros AS total_micros,
+       (SELECT count(*) FROM lines l WHERE l.root_id = t.root_id AND l.transaction_id = t.transaction_id) AS lines,
+       (SELECT count(*) FROM lines l WHERE l.root_id = t.root_id AND l.transaction_id = t.transaction_id
+        AND l.wallet_id = t.wallet_id AND l.type = 1 AND l.amount_micros = t.amount_micros
+        AND l.cash_micros = - t.amount_micros AND l.seller_id = t.seller_id) AS matching,
+       (SELECT count(*) FROM top_ups o WHERE o.transaction_id = t.transaction_id) AS sharing
+FROM top_ups t WHERE t.state = 2 ORDER BY t.id
+"""
+_UNKNOWN_RECHARGES = """
+SELECT t.id FROM transactions t
+WHERE t.type = 1 AND NOT EXISTS (SELECT FROM top_ups u WHERE u.root_id = t.root_id AND u.transaction_id = t.id)
+"""
+_RECEIPTS = """
+SELECT d.source_id AS key, d.root_id, d.number, d.state, d.issuer_id, d.recipient_id, d.order_number, d.currency,
+       d.total_micros, d.sha256, x.state AS delivery, x.message_id, x.recipients, x.accepted, x.refused,
+       s.resource AS recipient
+FROM documents d
+LEFT JOIN deliveries x ON x.root_id = d.root_id AND x.document_id = d.id
+LEFT JOIN snapshots s ON s.root_id = d.root_id AND s.organization_id = d.recipient_id
+    AND s.version = d.recipient_version
+WHERE d.type = $1 ORDER BY d.source_id
+"""
+
+
+async def one_of_each(evidence: Evidence, findings: Findings) -> None:
+    """5: for every completed order and every settled top-up."""
+    streams = (
+        evidence.rows("orders", _ORDERS),
+        evidence.rows("wallet", _CHARGES),
+        evidence.rows("documents", _RECEIPTS, "PURCHASE_RECEIPT"),
+    )
+    async for order_id, (orders, charges, receipts) in side_by_side(*streams):
+        if not orders:
+            findings.fault(f"order {order_id} does not exist, but has {len(charges)} charges, {len(receipts)} receipts")
+        elif orders[0]["state"] == "COMPLETED":
+            findings.count("completed orders")
+            _check_charge(orders[0], charges, findings)
+            _check_receipt(evidence, orders[0], receipts, findings)
+        else:
+            _check_unpaid(orders[0], charges, receipts, findings)
+    await _top_ups(evidence, findings)
+    if evidence.environment.get("SMTP_MAILDIR"):
+        findings.count("mailboxes reached", evidence.shelf.mail_count())
+
+
+async def _top_ups(evidence: Evidence, findings: Findings) -> None:
+    streams = (
+        evidence.rows("wallet", _TOP_UPS),
+        evidence.rows("documents", _RECEIPTS, "TOP_UP_RECEIPT"),
+    )
+    async for top_up_id, (top_ups, receipts) in side_by_side(*streams):
+        if not top_ups:
+            findings.fault(f"receipt {receipts[0]['number']} is for the top-up {top_up_id}, which is not settled")
+            continue
+        findings.count("settled top-ups")
+        top_up = top_ups[0]
+        if (top_up["lines"], top_up["matching"], top_up["sharing"]) != (1, 1, 1):
+            findings.fault(f"{top_up['number']} has {top_up['lines']} ledger lines, {top_up['matching']} of them right")
+        _check_receipt(evidence, top_up, receipts, findings)
+    async for row in evidence.rows("wallet", _UNKNOWN_RECHARGES):
+        findings.fault(f"the recharge {row['id']} belongs to no settled top-up")
+
+
+def _check_charge(order: Any, charges: list[Any], findings: Findings) -> None:
+    if len(charges) != 1:
+        findings.fault(f"order {order['number']} is completed, but was charged {len(charges)} times")
+        return
+    charge = charges[0]
+    findings.count("charges")
+    for what, ours, theirs in (
+        ("transaction", order["transaction_id"], charge["id"]),
+        ("root", order["root_id"], charge["root_id"]),
+        ("purchaser", order["organization_id"], charge["organization_id"]),
+        ("number", order["number"], charge["order_number"]),
+        ("currency", order["currency"], charge["currency"]),
+        ("amounts by tier", order["tiers"], charge["tiers"]),
+    ):
+        findings.expect(ours == theirs, f"order {order['number']}: {what} is {ours}, in the ledger {theirs}")
+
+
+def _check_unpaid(order: Any, charges: list[Any], receipts: list[Any], findings: Findings) -> None:
+    findings.count("canceled orders" if order["state"] == "CANCELED" else "pending orders")
+    if receipts:
+        findings.fault(f"order {order['number']} is {order['state']}, but has the receipt {receipts[0]['number']}")
+    if charges and order["state"] == "CANCELED":
+        findings.fault(f"order {order['number']} is canceled, but was charged {len(charges)} times")
+    elif len(charges) > 1:
+        findings.fault(f"order {order['number']} is pending and was charged {len(charges)} times")
+
+
+def _check_receipt(evidence: Evidence, paid: Any, receipts: list[Any], findings: Findings) -> None:
+    """`paid` is an order or a top-up."""
+    if len(receipts) != 1:
+        findings.fault(f"{paid['number']} has {len(receipts)} receipts, not one")
+        return
+    receipt = receipts[0]
+    findings.count("receipts")
+    for what, ours, theirs in (
+        ("root", paid["root_id"], receipt["root_id"]),
+        ("seller", paid["seller_id"], receipt["issuer_id"]),
+        ("buyer", paid["organization_id"], receipt["recipient_id"]),
+        ("currency", paid["currency"], receipt["currency"]),
+        ("total", _amount(paid["total_micros"]), _amount(receipt["total_micros"])),
+        ("archive", "ARCHIVED", receipt["state"]),
+    ):
+        findings.expect(ours == theirs, f"{paid['number']}: {what} is {ours}, on receipt {receipt['number']} {theirs}")
+    _check_mail(evidence, paid, receipt, findings)
+
+
+def _check_mail(evidence: Evidence, paid: Any, receipt: Any, findings: Findings) -> None:
+    name = f"receipt {receipt['number']} ({receipt['message_id'] or 'no mail'})"
+    if receipt["delivery"] != "SENT":
+        findings.fault(f"{name} is not sent: {receipt['delivery'] or 'it has no delivery'}")
+        return
+    findings.count("mails sent")
+    wanted = _wanted_recipients(paid["purchaser_email"], receipt["recipient"])
+    listed, accepted = _folded(receipt["recipients"]), _folded(receipt["accepted"])
+    refused = _folded(receipt["refused"])
+    findings.count("mailboxes that refused", len(refused))
+    findings.expect(
+        listed == wanted and len(receipt["recipients"]) == len(wanted),
+        f"{name} is for {sorted(listed)}, not for purchaser and boss {sorted(wanted)}",
+    )
+    findings.expect(accepted | refused == listed, f"{name} is sent, but {sorted(listed - accepted - refused)} wait")
+    if not evidence.environment.get("SMTP_MAILDIR"):
+        return
+    kept = evidence.shelf.mails(receipt["message_id"])
+    findings.expect(set(kept) == accepted, f"{name} lies with {sorted(kept)}, not with {sorted(accepted)}")
+    for recipient, (copies, sha256) in kept.items():
+        findings.expect(copies == 1, f"{name} lies with {recipient} {copies} times")
+        findings.expect(sha256 == receipt["sha256"], f"{name} to {recipient} carries another PDF than the archived one")
+
+
+def _wanted_recipients(purchaser_email: str, recipient: bytes | None) -> set[str]:
+    organization = Organization.FromString(recipient or b"")
+    bosses = [member.email for member in organization.members if member.role == MEMBER_ROLE_BOSS]
+    return _folded([email.strip() for email in (purchaser_email, *bosses) if "@" in email])
+
+
+def _folded(addresses: list[str]) -> set[str]:
+    return {address.casefold() for address in addresses}
+
+
+def _amount(micros: Any) -> str:
+    return "none" if micros is None else format_exact(int(micros))
