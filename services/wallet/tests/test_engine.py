@@ -240,9 +240,9 @@ async def test_single_charges_are_gathered_into_batches(world: World, engine: En
     sizes: list[int] = []
     attempt = engine._attempt
 
-    async def counted(connection: Any, batch: Any) -> Any:
+    async def counted(connection: Any, batch: Any, deadline_s: float) -> Any:
         sizes.append(len(batch))
-        return await attempt(connection, batch)
+        return await attempt(connection, batch, deadline_s)
 
     monkeypatch.setattr(engine, "_attempt", counted)
     outcomes = await asyncio.gather(
@@ -351,6 +351,66 @@ async def test_a_ledger_that_stays_away_is_said_to_be_unavailable(
     await world.check(chain.root_id)
 
 
+async def test_a_wallet_locked_for_long_is_not_waited_for_beyond_the_deadline(
+    world: World, engine: Engine, monkeypatch: Any
+) -> None:
+    """Given a wallet that somebody keeps locked. When charged. Then its caller is told; never posted."""
+    chain = await world.chain(money=(1000, 1000, 1000))
+    charge = chain.charge((10, 0), (8, 0), (5, 0))
+    monkeypatch.setattr(engine_module, "BATCH_TIMEOUT_S", 0.3)
+
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM wallets WHERE id = $1 FOR UPDATE", chain.wallet_ids[1])
+        with pytest.raises(LedgerUnavailableError):
+            await engine.post(Asked(charge))
+        with pytest.raises(LedgerUnavailableError):
+            await engine.post_batch(asked(charge))
+
+    await asyncio.sleep(0.2)
+    assert await world.balances(chain) == [1000, 1000, 1000]
+    monkeypatch.undo()
+    assert isinstance(await engine.post(Asked(charge)), Posted)
+    await world.check(chain.root_id)
+
+
+async def test_a_caller_that_has_gone_is_not_charged_later(world: World, database: Database) -> None:
+    """Given charges waiting behind a lock. When their callers go before their turn comes. Then they are not posted."""
+    engine = Engine(database, connections=1)
+    chain = await world.chain(money=(1000, 1000, 1000))
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM wallets WHERE id = $1 FOR UPDATE", chain.wallet_ids[1])
+        first = asyncio.create_task(engine.post(Asked(chain.charge((10, 0), (8, 0), (5, 0)))))
+        await asyncio.sleep(0.2)
+        waiting = [asyncio.create_task(engine.post(Asked(chain.charge((1, 0), (1, 0), (1, 0))))) for _ in range(5)]
+        streamed = asyncio.create_task(engine.post_batch(asked(chain.charge((1, 0), (1, 0), (1, 0)))))
+        await asyncio.sleep(0.1)
+        for task in (*waiting, streamed):
+            task.cancel()
+        await asyncio.wait((*waiting, streamed))
+
+    assert isinstance(await first, Posted)
+    await engine.close()
+    assert await world.balances(chain) == [990, 992, 995]
+    await world.check(chain.root_id)
+
+
+async def test_a_caller_that_goes_in_the_middle_leaves_no_open_transaction(world: World, database: Database) -> None:
+    """Given a batch whose caller goes while it waits for a lock. When the next comes. Then only that one is posted."""
+    engine = Engine(database, connections=1)
+    chain = await world.chain(money=(1000, 1000, 1000))
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM wallets WHERE id = $1 FOR UPDATE", chain.wallet_ids[1])
+        streamed = asyncio.create_task(engine.post_batch(asked(chain.charge((1, 0), (1, 0), (1, 0)))))
+        await asyncio.sleep(0.2)
+        streamed.cancel()
+        await asyncio.wait({streamed})
+
+    assert reasons(await engine.post_batch(asked(chain.charge((10, 0), (8, 0), (5, 0))))) == ["posted"]
+    await engine.close()
+    assert await world.balances(chain) == [990, 992, 995]
+    await world.check(chain.root_id)
+
+
 async def test_top_ups_and_charges_cross_without_deadlock(world: World, engine: Engine) -> None:
     """Given wallets shared by many. When top-ups and charges cross in any order. Then all are done and it adds up."""
     chain = await world.chain(money=(0, 10_000, 10_000))
@@ -374,11 +434,13 @@ async def test_top_ups_and_charges_cross_without_deadlock(world: World, engine: 
 @pytest.mark.parametrize("table", ["lines", "transactions"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET type = 2", "DELETE FROM {}", "TRUNCATE {}, top_ups"])
 async def test_the_books_cannot_be_changed(
-    world: World, engine: Engine, stack: Stack, role: str, table: str, statement: str
+    world: World, database: Database, stack: Stack, role: str, table: str, statement: str
 ) -> None:
     """Given posted lines. When the service's role or even the owner changes, deletes or truncates. Then refused."""
     chain = await world.chain(money=(100, 100, 100))
-    connection = await asyncpg.connect(stack.env()[role], server_settings={"farthing.scope": "all"})
+    connection = await asyncpg.connect(
+        stack.env()[role], database=database.engine.url.database, server_settings={"farthing.scope": "all"}
+    )
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement.format(table))

@@ -326,7 +326,7 @@ async def sees(reads: EntriesRpc, wallet_id: UUID) -> bool:
 
 @pytest.mark.parametrize("table", ["wallets", "lines", "transactions", "postings"])
 async def test_the_database_itself_shows_a_tenant_its_own_rows_only(
-    world: World, charges: ChargesRpc, stack: Stack, table: str
+    world: World, charges: ChargesRpc, database: Database, stack: Stack, table: str
 ) -> None:
     """Given two trees. When plain SQL runs in the scope of one, or in none. Then the other's rows do not exist."""
     chain, stranger = await world.chain(money=(10, 10, 10)), await world.chain(money=(10, 10, 10))
@@ -334,7 +334,9 @@ async def test_the_database_itself_shows_a_tenant_its_own_rows_only(
     counts = {}
     for scope in (*chain.organization_ids[:3], ""):
         connection = await asyncpg.connect(
-            stack.env()["WALLET_DATABASE_URL"], server_settings={"farthing.scope": str(scope)}
+            stack.env()["WALLET_DATABASE_URL"],
+            database=database.engine.url.database,
+            server_settings={"farthing.scope": str(scope)},
         )
         roots = await connection.fetch(f"SELECT root_id, count(*) FROM {table} GROUP BY 1")
         await connection.close()

@@ -27,8 +27,9 @@ log = structlog.get_logger()
 
 ATTEMPTS = 5
 RETRY_S = 0.05
-# A statement of the database's own ends sooner; this is for a connection that does not answer at all.
-ATTEMPT_TIMEOUT_S = 40.0
+# From when a batch is taken up to the last moment at which its commit may be sent. Whoever asked and has gone may rely
+# on it: what is not posted this long after its own deadline never will be.
+BATCH_TIMEOUT_S = 4.0
 CLOSE_TIMEOUT_S = 2.0
 
 _CHARGES = Counter("farthing_wallet_charges", "Charges answered", ["outcome"])
@@ -101,21 +102,32 @@ class Engine:
         """Posts charges in their order as one batch; each stands or falls alone. Raises LedgerUnavailableError."""
         if not batch:
             return []
-        connection = await self._free.get()
+        deadline_s = _time_s() + BATCH_TIMEOUT_S
         try:
-            for attempt in range(1, ATTEMPTS + 1):
+            async with asyncio.timeout_at(deadline_s):
+                connection = await self._free.get()
+        except TimeoutError as error:
+            raise LedgerUnavailableError(f"no connection was free within {BATCH_TIMEOUT_S} s") from error
+        attempt = 0
+        try:
+            while True:
+                attempt += 1
                 try:
-                    async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
-                        if connection is None or connection.is_closed():
+                    if connection is None or connection.is_closed():
+                        async with asyncio.timeout_at(deadline_s):
                             connection = await self._connect()
-                        return await self._attempt(connection, batch)
+                    return await self._attempt(connection, batch, deadline_s)
                 except _PASSING as error:
                     _RETRIES.labels(type(error).__name__).inc()
                     log.warning("batch of charges failed", attempt=attempt, charges=len(batch), error=repr(error))
-                    if connection is not None:
-                        connection.terminate()
+                    _drop(connection)
+                    if attempt == ATTEMPTS or _time_s() + RETRY_S * attempt >= deadline_s:
+                        raise LedgerUnavailableError(f"the ledger could not be written, {attempt} times") from error
                     await asyncio.sleep(RETRY_S * attempt)
-            raise LedgerUnavailableError(f"the ledger could not be written in {ATTEMPTS} attempts")
+        except BaseException:
+            # Cancelled, or something unforeseen: nothing may go on in a transaction that was left open.
+            _drop(connection)
+            raise
         finally:
             self._free.put_nowait(connection)
 
@@ -132,7 +144,8 @@ class Engine:
         if len(self._collectors) > 1:
             await asyncio.sleep(self._gather_s)
         while self._waiting:
-            batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+            taken, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+            batch = [(asked, answer) for asked, answer in taken if not answer.done()]
             try:
                 outcomes = await self.post_batch([asked for asked, _ in batch])
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers of this batch
@@ -150,27 +163,44 @@ class Engine:
         await connection.execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off")
         return connection
 
-    async def _attempt(self, connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:
-        keys = {
-            WalletKey(charge.root_id, tier.buyer_id, charge.currency) for charge, _ in batch for tier in charge.tiers
-        }
-        requests = [(charge.root_id, charge.request_key) for charge, _ in batch]
-        with _BATCH_S.time():
-            async with connection.transaction():
-                book = await open_book(connection, keys, requests)
-                outcomes = [book.charge(charge, new_id()) for charge, _ in batch]
-                if book.transactions:
-                    await write(connection, book, TOPIC, _events(batch, outcomes))
-                for index, outcome in enumerate(outcomes):
-                    if isinstance(outcome, Refusal):
-                        outcomes[index] = await explain_missing(connection, batch[index].charge, outcome)
-                fault_point_sync("wallet.before_post_commit")
-            fault_point_sync("wallet.after_post_commit")
+    async def _attempt(self, connection: Connection, batch: Sequence[Asked], deadline_s: float) -> list[Outcome]:
+        watchdog = asyncio.get_running_loop().call_at(deadline_s, connection.terminate)
+        try:
+            with _BATCH_S.time():
+                outcomes = await self._transact(connection, batch)
+        finally:
+            watchdog.cancel()
         _BATCH_SIZE.observe(len(batch))
         refused = sum(isinstance(outcome, Refusal) for outcome in outcomes)
         _CHARGES.labels("refused").inc(refused)
         _CHARGES.labels("posted").inc(len(outcomes) - refused)
         return outcomes
+
+    async def _transact(self, connection: Connection, batch: Sequence[Asked]) -> list[Outcome]:
+        keys = {
+            WalletKey(charge.root_id, tier.buyer_id, charge.currency) for charge, _ in batch for tier in charge.tiers
+        }
+        requests = [(charge.root_id, charge.request_key) for charge, _ in batch]
+        async with connection.transaction():
+            book = await open_book(connection, keys, requests)
+            outcomes = [book.charge(charge, new_id()) for charge, _ in batch]
+            if book.transactions:
+                await write(connection, book, TOPIC, _events(batch, outcomes))
+            for index, outcome in enumerate(outcomes):
+                if isinstance(outcome, Refusal):
+                    outcomes[index] = await explain_missing(connection, batch[index].charge, outcome)
+            fault_point_sync("wallet.before_post_commit")
+        fault_point_sync("wallet.after_post_commit")
+        return outcomes
+
+
+def _time_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _drop(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.terminate()
 
 
 def _events(batch: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[EventRow]:
