@@ -17,7 +17,7 @@ from wallet.domain.ledger import Posted, Refusal
 from wallet.engine import Asked, Engine, LedgerUnavailableError
 from wallet.store.ledger import post_line
 
-from services.wallet.tests.ledger_world import Chain, World, asked, reasons
+from .ledger_world import Chain, World, asked, reasons
 
 
 @pytest.fixture(scope="session")

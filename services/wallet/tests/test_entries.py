@@ -25,7 +25,7 @@ from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.service import wallet_service
 
-from services.wallet.tests.ledger_world import Chain, World
+from .ledger_world import Chain, World
 
 CONTEXT: Any = None
 
