@@ -155,7 +155,7 @@ async def test_tiers_above_the_caller_are_hidden(world: World) -> None:
     own = await world.orders.GetOrder(request, metadata=world.as_(shop.customer), timeout=TIMEOUT_S)
     seller = await world.orders.GetOrder(request, metadata=world.as_(shop.partner), timeout=TIMEOUT_S)
     assert [tier.buyer_id for tier in own.tiers] == [shop.customer.id]
-    assert [tier.buyer_id for tier in seller.tiers] == [shop.customer.id, shop.partner.id]
+    assert [tier.buyer_id for tier in seller.tiers] == [shop.partner.id, shop.customer.id]
     transaction = await world.wallets.GetTransaction(
         wallets_pb2.GetTransactionRequest(id=order.transaction_id),
         metadata=world.as_(shop.customer),

@@ -149,6 +149,15 @@ def test_a_top_up_has_its_own_title_and_no_order() -> None:
     assert "VAT" not in text
 
 
+def test_numbers_stay_in_one_piece() -> None:
+    """Given numbers as Farthing makes them, in every language, When drawn, Then both can be searched for."""
+    for language in LANGUAGES:
+        view = receipt(number="R-2026-000002", order_number="FA-261123-MSRKYDC3", language=language)
+        (text,) = pages(render_receipt(view))
+        assert "R-2026-000002" in text
+        assert "FA-261123-MSRKYDC3" in text
+
+
 def test_an_instant_with_fractions_of_a_second_can_be_drawn() -> None:
     """Given a receipt issued between two seconds, as the ledger's clock has it, When drawn, Then it is a PDF."""
     view = receipt()

@@ -124,7 +124,7 @@ def _facts(receipt: ReceiptView, words: Words, language: str) -> list[dict[str, 
         (words.paid, _instant(receipt.paid_at, language)),
         (words.method, words.methods.get(receipt.payment_method, clean(receipt.payment_method, _NARROW))),
     ]
-    return [{"label": label, "value": value, "wide": label == words.paid} for label, value in facts if value]
+    return [{"label": label, "value": value} for label, value in facts if value]
 
 
 def _issuer(receipt: ReceiptView, words: Words) -> dict[str, Any]:

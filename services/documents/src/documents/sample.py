@@ -23,7 +23,7 @@ def _line(description: str, quantity: int, unit_price_micros: int, *details: str
     return LineView(description, quantity, unit_price_micros, net, _RATE_PPM, tax, "VAT", details)
 
 
-def sample_receipt(number: str = "MER-2026-000184", customer: str = "Northwind Studio GmbH") -> ReceiptView:
+def sample_receipt(number: str = "R-2026-000184", customer: str = "Northwind Studio GmbH") -> ReceiptView:
     """The sample, under a number and for a customer of one's choice."""
     lines = (
         _line(
@@ -80,7 +80,7 @@ def sample_receipt(number: str = "MER-2026-000184", customer: str = "Northwind S
         tax_micros=tax,
         total_micros=net + tax,
         ledger_transaction_id="019ab0e4-7c3e-7d52-9f6b-2f6d1c8e4a10",
-        order_number="ORD-2026-004512",
+        order_number="FA-261123-7K3M9Q2X",
     )
 
 
