@@ -8,8 +8,8 @@ that everybody buys through is as fast as many that nobody shares. A charge that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple
 
 import asyncpg
 import structlog
@@ -69,14 +69,21 @@ class Asked(NamedTuple):
     traceparent: str | None = None
 
 
+class _Waiting(NamedTuple):
+    asked: Asked
+    answer: asyncio.Future[Outcome]
+    since_s: float
+
+
 class Engine:
     """Posts charges over `connections` connections of its own; a batch holds at most `batch_max` of those that wait.
 
-    `gather_s` is how long a batch waits for company while another is being written; alone it does not wait.
+    A single charge goes at once where none is under way; otherwise with all others that wait, when the batch before it
+    is written, or after `gather_s` beside it: few large batches cost less than many small ones.
     """
 
     def __init__(
-        self, database: Database, *, connections: int = 3, batch_max: int = 300, gather_s: float = 0.001
+        self, database: Database, *, connections: int = 3, batch_max: int = 300, gather_s: float = 0.02
     ) -> None:
         self._database = database
         self._batch_max = batch_max
@@ -84,18 +91,19 @@ class Engine:
         self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
         for _ in range(connections):
             self._free.put_nowait(None)
-        self._waiting: list[tuple[Asked, asyncio.Future[Outcome]]] = []
-        self._collectors: set[asyncio.Task[None]] = set()
-        self._collectors_max = connections
+        self._waiting: list[_Waiting] = []
+        self._connections = connections
+        self._collector: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def post(self, asked: Asked) -> Outcome:
         """Posts one charge, in a batch with others that are on their way. Raises LedgerUnavailableError."""
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((asked, answer))
-        if len(self._collectors) < self._collectors_max:
-            collector = asyncio.create_task(self._collect())
-            self._collectors.add(collector)
-            collector.add_done_callback(self._collectors.discard)
+        self._waiting.append(_Waiting(asked, answer, _time_s()))
+        if self._collector is None or self._collector.done():
+            self._collector = self._begin(self._collect())
+        elif len(self._tasks) < self._connections:
+            self._begin(self._collect_beside())
         return await answer
 
     async def post_batch(self, batch: Sequence[Asked]) -> list[Outcome]:
@@ -133,29 +141,43 @@ class Engine:
 
     async def close(self) -> None:
         """Finishes what is under way and gives the connections back."""
-        while self._collectors:
-            await asyncio.wait(self._collectors)
-        for _ in range(self._collectors_max):
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        for _ in range(self._connections):
             connection = await self._free.get()
             if connection is not None:
                 await connection.close(timeout=CLOSE_TIMEOUT_S)
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def _collect(self) -> None:
-        if len(self._collectors) > 1:
-            await asyncio.sleep(self._gather_s)
+        # Whoever asks in the same turn of the loop comes along.
+        await asyncio.sleep(0)
         while self._waiting:
-            taken, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
-            batch = [(asked, answer) for asked, answer in taken if not answer.done()]
-            try:
-                outcomes = await self.post_batch([asked for asked, _ in batch])
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers of this batch
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
-            else:
-                for (_, answer), outcome in zip(batch, outcomes, strict=True):
-                    if not answer.done():
-                        answer.set_result(outcome)
+            await self._post_waiting()
+
+    async def _collect_beside(self) -> None:
+        await asyncio.sleep(self._gather_s)
+        if self._waiting and _time_s() - self._waiting[0].since_s >= self._gather_s:
+            await self._post_waiting()
+
+    async def _post_waiting(self) -> None:
+        taken, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+        batch = [each for each in taken if not each.answer.done()]
+        try:
+            outcomes = await self.post_batch([each.asked for each in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers of this batch
+            for each in batch:
+                if not each.answer.done():
+                    each.answer.set_exception(error)
+        else:
+            for each, outcome in zip(batch, outcomes, strict=True):
+                if not each.answer.done():
+                    each.answer.set_result(outcome)
 
     async def _connect(self) -> Connection:
         connection = await self._database.connect()

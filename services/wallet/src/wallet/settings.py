@@ -11,5 +11,5 @@ class WalletSettings(Settings):
     posting_connections: int = Field(default=3, ge=1)
     # The most charges of single calls that are written in one transaction.
     posting_batch_max: int = Field(default=300, ge=1)
-    # How long a batch waits for company while another is being written.
-    posting_gather_ms: float = Field(default=1.0, ge=0)
+    # How long a single call waits for the batch before it, until it goes beside it.
+    posting_gather_ms: float = Field(default=20.0, ge=0)
