@@ -14,6 +14,7 @@ from farthing.wallet.v1 import wallets_pb2 as pb
 from farthing.wallet.v1.wallets_pb2_grpc import WalletServiceStub
 from local_stack.stack import Stack
 from servicekit.database import Database
+from servicekit.testing import eventually
 
 from .ledger_world import Chain, World
 
@@ -72,6 +73,7 @@ async def test_killed_around_the_commit_a_charge_is_there_once(
         with pytest.raises(grpc.aio.AioRpcError) as died:
             await WalletServiceStub(channel).PostCharge(asked, timeout=10)
     assert died.value.code() is grpc.StatusCode.UNAVAILABLE
+    await eventually(lambda: stack.pid("wallet") is None)
     assert await world.balances(chain) == ([90, 92, 95] if posted_before else [100, 100, 100])
 
     await asyncio.to_thread(stack.start, "wallet", **service)
