@@ -57,7 +57,7 @@ class Services:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(None)
 
 
 async def call(method: Any, request: Message, token: str, *, patience_s: float = PATIENCE_S) -> Any:

@@ -3,6 +3,7 @@
 import typer
 
 from farthing_cli.archive import archive_app
+from farthing_cli.dlq import dlq_app
 from farthing_cli.problems import Problem
 from farthing_cli.stack import stack_app
 from farthing_cli.terminal import notes
@@ -16,6 +17,7 @@ app.command()(verify)
 app.command()(token)
 app.add_typer(stack_app, name="stack")
 app.add_typer(archive_app, name="archive")
+app.add_typer(dlq_app, name="dlq")
 
 
 def main() -> None:

@@ -174,13 +174,13 @@ class Store:
 
     def locked_until(self, key: str, version: str) -> datetime | None:
         """The end of the COMPLIANCE lock of a version, None where it has none."""
-        place = {"bucket_name": self._bucket, "object_name": key, "version_id": version}
         try:
             # Some servers leave the lock out of HEAD for versions that are not the newest.
-            retention = self._client.get_object_retention(**place)
+            retention = self._client.get_object_retention(bucket_name=self._bucket, object_name=key, version_id=version)
         except ValueError:
             # Ceph writes nanoseconds, which the SDK cannot read; its HEAD has the lock.
-            found = self._client.stat_object(**place).metadata
+            head = self._client.stat_object(bucket_name=self._bucket, object_name=key, version_id=version)
+            found = head.metadata or {}
             if found.get("x-amz-object-lock-mode") != "COMPLIANCE":
                 return None
             return datetime.fromisoformat(found["x-amz-object-lock-retain-until-date"][:19]).replace(tzinfo=UTC)

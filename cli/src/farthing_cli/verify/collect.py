@@ -74,7 +74,7 @@ class TopicReader:
 
     async def ends(self, names: Iterable[str]) -> Offsets:
         """Where each partition of the topics ends now. Problem where a topic does not exist."""
-        partitions = []
+        partitions: list[TopicPartition] = []
         for name in names:
             numbers = await asyncio.wait_for(self._partitions(name), KAFKA_TIMEOUT_S)
             partitions.extend(TopicPartition(name, number) for number in sorted(numbers))

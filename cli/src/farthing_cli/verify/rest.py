@@ -37,7 +37,8 @@ _WORK = {
     "documents": {
         "documents to archive": (
             "SELECT count(*) FROM documents WHERE state = 'ISSUED'",
-            "SELECT count(*) FROM documents WHERE state = 'ISSUED' AND created_at < farthing_now() - interval '1 minute'",
+            "SELECT count(*) FROM documents WHERE state = 'ISSUED' "
+            "AND created_at < farthing_now() - interval '1 minute'",
         ),
         "mails to send": (
             "SELECT count(*) FROM deliveries WHERE state IN ('QUEUED', 'DEFERRED')",

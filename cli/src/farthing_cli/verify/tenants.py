@@ -92,12 +92,12 @@ async def tenants_apart(evidence: Evidence, findings: Findings) -> None:
     async for row in evidence.rows("wallet", _BROKEN_TREE):
         findings.fault(f"{row['domain']}: its root or its ancestors are not those of its parent")
     for service, columns in _OWNERS.items():
-        for table, column in columns:
-            await _roots(evidence, findings, service, table, column, "o.root_id <> r.root_id")
+        for place in columns:
+            await _roots(evidence, findings, service, place, "o.root_id <> r.root_id")
     for service, columns in _SELLERS.items():
-        for table, column in columns:
+        for place in columns:
             elsewhere = "o.root_id <> r.root_id AND o.parent_id IS NOT NULL"
-            await _roots(evidence, findings, service, table, column, elsewhere)
+            await _roots(evidence, findings, service, place, elsewhere)
     for service, query in _SELLS_TO_ITSELF.items():
         wrong = await evidence.value(service, query)
         findings.expect(wrong == 0, f"{service}: {wrong} rows whose buyer is its own seller")
@@ -128,7 +128,8 @@ async def _same_tree(evidence: Evidence, findings: Findings) -> None:
                 findings.fault(f"{original['domain']} differs in the tree of {service}: {', '.join(differing)}")
 
 
-async def _roots(evidence: Evidence, findings: Findings, service: str, table: str, column: str, elsewhere: str) -> None:
+async def _roots(evidence: Evidence, findings: Findings, service: str, place: tuple[str, str], elsewhere: str) -> None:
+    table, column = place
     findings.count("rows", await evidence.value(service, f"SELECT count(*) FROM {table}"))  # noqa: S608 - our names
     query = (
         f"SELECT r.{column} AS organization_id, r.root_id, o.root_id AS lives_in, count(*) AS count "  # noqa: S608
