@@ -480,16 +480,16 @@ async def play(world: World, engine: Engine, sequences: list[list[tuple[Any, ...
     models = [Model() for _ in sequences]
     for step in range(max(map(len, sequences), default=0)):
         batch, expected = [], []
-        for chain, model, moves in zip(chains, models, sequences, strict=True):
-            match moves[step] if step < len(moves) else None:
-                case ("top-up", tier, amount):
-                    async with world.pool.acquire() as connection, connection.transaction():
+        async with world.pool.acquire() as connection, connection.transaction():
+            for chain, model, moves in zip(chains, models, sequences, strict=True):
+                match moves[step] if step < len(moves) else None:
+                    case ("top-up", tier, amount):
                         assert isinstance(await post_line(connection, chain.recharge(tier, amount)), Posted)
-                    model.balances[tier - 1] += amount
-                case ("purchase", start, nets) if nets[start]:
-                    charge = chain.charge(*((net, 0) for net in nets))
-                    batch.append(charge._replace(tiers=charge.tiers[start:]))
-                    expected.append("posted" if model.purchase(start, nets) else "INSUFFICIENT_CREDIT")
+                        model.balances[tier - 1] += amount
+                    case ("purchase", start, nets) if nets[start]:
+                        charge = chain.charge(*((net, 0) for net in nets))
+                        batch.append(charge._replace(tiers=charge.tiers[start:]))
+                        expected.append("posted" if model.purchase(start, nets) else "INSUFFICIENT_CREDIT")
         assert reasons(await engine.post_batch(asked(*batch))) == expected
     for chain, model in zip(chains, models, strict=True):
         assert await world.balances(chain) == model.balances
