@@ -1,6 +1,7 @@
 """The ledger's messages: charges in, results, balances, entries and transactions out."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from uuid import UUID
 
@@ -59,7 +60,7 @@ def result_to_message(request_id: str, outcome: Outcome) -> pb.ChargeResult:
     return pb.ChargeResult(
         request_id=request_id,
         transaction_id=str(outcome.transaction_id),
-        posted_at=timestamp(outcome.posted_at),
+        posted_at=_shared_timestamp(outcome.posted_at),
         balance_after_micros=outcome.balance_after_micros,
     )
 
@@ -156,6 +157,12 @@ def timestamp(instant: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(instant)
     return message
+
+
+@lru_cache(maxsize=16)
+def _shared_timestamp(instant: datetime) -> Timestamp:
+    # All charges of a batch have the same instant, and whoever puts the message into another copies it.
+    return timestamp(instant)
 
 
 def instant(message: Timestamp) -> datetime:

@@ -363,8 +363,9 @@ def malformed(charge: Charge) -> Refusal | None:
         if not least <= len(text) <= most or "\0" in text:
             message = f"{name} must have {least} to {most} characters, none of them NUL; it has {len(text)}."
             return Refusal("INVALID_ARGUMENT", message)
-    if len(charge.currency) != 3 or not (charge.currency.isascii() and charge.currency.isupper()):
-        return Refusal("INVALID_ARGUMENT", f"currency '{charge.currency[:10]}' is not an ISO 4217 code such as EUR.")
+    currency = charge.currency
+    if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
+        return Refusal("INVALID_ARGUMENT", f"currency '{currency[:10]}' is not an ISO 4217 code such as EUR.")
     if not 1 <= len(charge.tiers) <= TIERS_MAX:
         return Refusal("INVALID_ARGUMENT", f"A charge has 1 to {TIERS_MAX} tiers; this one has {len(charge.tiers)}.")
     return _malformed_amounts(charge) or _malformed_chain(charge)
