@@ -1,7 +1,9 @@
 """A migrated database of wallet, and a world in it: a platform, partners, resellers, customers."""
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
+import asyncpg
 import pytest
 from local_stack.stack import Stack
 from servicekit.clock import FixedClock
@@ -25,14 +27,33 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-async def house(database: Database) -> House:
+async def house_database(stack: Stack) -> AsyncIterator[Database]:
+    """Another database of wallet, seen as its runtime role; of its own, because it holds one platform and no more."""
+    env = stack.env()
+    name = f"wallet_{uuid4().hex[:8]}"
+    superuser = await asyncpg.connect(
+        host=env["PGHOST"], port=int(env["PGPORT"]), user=env["PGUSER"], password=env["PGPASSWORD"], database="postgres"
+    )
+    await superuser.execute(f"CREATE DATABASE {name} OWNER wallet_owner")
+    urls = {
+        key: f"{env[key].rpartition('/')[0]}/{name}" for key in ("WALLET_DATABASE_URL", "WALLET_OWNER_DATABASE_URL")
+    }
+    made = await service_database({**env, **urls}, "wallet", pool_size=8)
+    yield made
+    await made.close()
+    await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await superuser.close()
+
+
+@pytest.fixture(scope="session")
+async def house(house_database: Database) -> House:
     """Handlers over the database, in which the one platform is made."""
     pager = Pager("test")
     house = House(
-        database,
-        OrganizationRpc(database, FixedClock(NOW), pager),
-        Wallets(database),
-        TopUps(database, pager, payment_providers(development=True)),
+        house_database,
+        OrganizationRpc(house_database, FixedClock(NOW), pager),
+        Wallets(house_database),
+        TopUps(house_database, pager, payment_providers(development=True)),
         Organization(),
     )
     with as_service("operator", "/test/CreatePlatform"):

@@ -122,6 +122,11 @@ class House:
         async with self.database.transaction(EVERYTHING) as connection:
             return (await connection.execute(text(query), values)).scalar_one()
 
+    async def rows(self, query: str, **values: Any) -> Any:
+        """The rows that SQL finds, seeing everything."""
+        async with self.database.transaction(EVERYTHING) as connection:
+            return (await connection.execute(text(query), values)).all()
+
     async def execute(self, statement: str, **values: Any) -> None:
         """Runs SQL that sees everything."""
         async with self.database.transaction(EVERYTHING) as connection:
