@@ -1,8 +1,6 @@
 """Who is calling, and how far that call sees; set by the server for each call."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -45,14 +43,22 @@ def current_call() -> Call:
     return _current.get()
 
 
-@contextmanager
-def serving(call: Call) -> Iterator[None]:
-    """Makes `call` the current one within the block."""
-    token = _current.set(call)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class serving:  # noqa: N801 - read as a word: `with serving(call):`
+    """Makes `call` the current one within the block, and gives it."""
+
+    __slots__ = ("_call", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._token: Token[Call] | None = None
+
+    def __enter__(self) -> Call:
+        self._token = _current.set(self._call)
+        return self._call
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
 
 
 def service_call(service: str, method: str) -> Call:
