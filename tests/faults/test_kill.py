@@ -33,7 +33,12 @@ POINTS = [
     "documents.after_sent_commit",
 ]
 TOP_UP_POINTS = ["wallet.after_top_up_commit", "wallet.before_settle_commit", "wallet.after_settle_commit"]
-PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+PASSING = (
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
 
 
 async def insist(call: object) -> object:

@@ -131,7 +131,7 @@ async def _republish(bootstrap: str, topic: str) -> int:
     await producer.start()
     count = 0
     try:
-        for number in sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)):
+        for number in sorted(await producer.partitions_for(topic)):
             partition = TopicPartition(topic, number)
             consumer.assign([partition])
             end = (await consumer.end_offsets([partition]))[partition]
@@ -148,8 +148,3 @@ async def _republish(bootstrap: str, topic: str) -> int:
         await consumer.stop()
         await producer.stop()
     return count
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return set(consumer.partitions_for_topic(topic) or ())
