@@ -21,7 +21,7 @@ from servicekit.ids import new_id
 
 from wallet.domain.ledger import Charge, Outcome, Posted, Refusal, WalletKey
 from wallet.events.ledger import TOPIC, EventRow, charge_posted
-from wallet.store.ledger import Connection, explain_missing, open_book, write
+from wallet.store.ledger import Connection, explain_unknown, open_book, write
 
 log = structlog.get_logger()
 
@@ -208,9 +208,7 @@ class Engine:
             outcomes = [book.charge(charge, new_id()) for charge, _ in batch]
             if book.transactions:
                 await write(connection, book, TOPIC, _events(batch, outcomes))
-            for index, outcome in enumerate(outcomes):
-                if isinstance(outcome, Refusal):
-                    outcomes[index] = await explain_missing(connection, batch[index].charge, outcome)
+            outcomes = await explain_unknown(connection, [charge for charge, _ in batch], outcomes)
             fault_point_sync("wallet.before_post_commit")
         fault_point_sync("wallet.after_post_commit")
         return outcomes

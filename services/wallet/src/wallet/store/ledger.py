@@ -4,8 +4,8 @@ The one place that locks wallets; everything that moves money comes through here
 second pass, as columns rather than rows.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
 import asyncpg
@@ -61,7 +61,7 @@ INSERT INTO outbox (root_id, event_id, topic, key, payload, traceparent)
 SELECT e.root_id, e.event_id, $5, e.key, e.payload, e.traceparent FROM unnest($6::new_event[]) AS e
 """
 
-_ELSEWHERE = "SELECT organization_id, root_id, currency FROM wallets WHERE organization_id = ANY($1) AND state = 1"
+_ELSEWHERE = "SELECT organization_id, root_id FROM wallets WHERE organization_id = ANY($1) AND state = 1"
 
 
 async def open_book(connection: Connection, keys: Iterable[WalletKey], requests: Sequence[tuple[UUID, str]]) -> Book:
@@ -110,15 +110,31 @@ async def post_line(connection: Connection, recharge: Recharge) -> Outcome:
     return outcome
 
 
-async def explain_missing(connection: Connection, charge: Charge, refusal: Refusal) -> Refusal:
-    """Tells an unknown wallet from one in another currency and from a chain that ends below the platform."""
-    if refusal.reason != "WALLET_UNKNOWN" or refusal.organization_id is None:
+async def explain_unknown(
+    connection: Connection, charges: Sequence[Charge], outcomes: Sequence[Outcome]
+) -> list[Outcome]:
+    """The outcomes, where an unknown wallet is told from one in another currency and a chain that ends too low."""
+    unknown = [outcome.organization_id for outcome in outcomes if _is_unknown(outcome)]
+    if not unknown:
+        return list(outcomes)
+    rows = await connection.fetch(_ELSEWHERE, unknown)
+    roots = {row["organization_id"]: row["root_id"] for row in rows}
+    return [
+        _explained(charge, outcome, roots) if _is_unknown(outcome) else outcome
+        for charge, outcome in zip(charges, outcomes, strict=True)
+    ]
+
+
+def _is_unknown(outcome: Outcome) -> TypeGuard[Refusal]:
+    return isinstance(outcome, Refusal) and outcome.reason == "WALLET_UNKNOWN"
+
+
+def _explained(charge: Charge, refusal: Refusal, roots: Mapping[UUID | None, UUID]) -> Refusal:
+    root_id = roots.get(refusal.organization_id)
+    if root_id is None:
         return refusal
-    rows = await connection.fetch(_ELSEWHERE, [refusal.organization_id])
-    if any(row["root_id"] != charge.root_id for row in rows):
+    if root_id != charge.root_id:
         message = "The last tier is not a purchase from the platform: the charge must name every tier up to it."
         return Refusal("CHAIN_MISMATCH", message, refusal.organization_id)
-    if rows:
-        message = f"A buyer of the chain has its wallet in another currency than {charge.currency}."
-        return Refusal("CURRENCY_MISMATCH", message, refusal.organization_id)
-    return refusal
+    message = f"A buyer of the chain has its wallet in another currency than {charge.currency}."
+    return Refusal("CURRENCY_MISMATCH", message, refusal.organization_id)
