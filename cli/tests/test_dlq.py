@@ -221,7 +221,7 @@ async def test_a_wrong_call_says_what_is_right(world: World, arguments: list[str
 
 
 async def test_without_kafka_it_says_so(world: World) -> None:
-    """Given nothing where Kafka should be, When letters are listed, Then the command ends soon and names the address."""
+    """Given nothing where Kafka should be, When letters are listed, Then the command ends and names the address."""
     world.env["KAFKA_BOOTSTRAP"] = "127.0.0.1:1"
 
     assert "127.0.0.1:1" in await world.farthing("list", code=1)

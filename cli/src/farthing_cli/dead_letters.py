@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import farthing
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from servicekit.consumers import dead_letter_topic
 from servicekit.kafka import RECORD_MAX_BYTES, stop_bounded
 
@@ -114,16 +114,21 @@ class Letter:
 
 def decoded(message: str, payload: bytes) -> dict[str, Any] | None:
     """The payload as JSON (proto3 mapping), or None where it is no `message`."""
-    for module in pkgutil.walk_packages(farthing.__path__, "farthing."):
-        if module.name.endswith("_pb2"):
-            importlib.import_module(module.name)
-    kind = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(message))  # type: ignore[no-untyped-call]
+    kind = _message_type(message)
     try:
         found: dict[str, Any] = MessageToDict(kind.FromString(payload))
     except (DecodeError, ValueError, TypeError):
         # ValueError and TypeError: bytes that parse, but hold what JSON cannot say (a year 292277026596).
         return None
     return found
+
+
+@cache
+def _message_type(name: str) -> type[Message]:
+    package = name.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        importlib.import_module(module.name)
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
 
 
 class DeadLetters:
@@ -139,9 +144,10 @@ class DeadLetters:
         )
         self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         try:
-            for client in (self._consumer, self._admin):
-                self._closing.push_async_callback(stop_bounded, client)
-                await asyncio.wait_for(client.start(), _TIMEOUT_S)
+            self._closing.push_async_callback(stop_bounded, self._consumer)
+            await asyncio.wait_for(self._consumer.start(), _TIMEOUT_S)
+            self._closing.push_async_callback(self._admin.close)
+            await asyncio.wait_for(self._admin.start(), _TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._closing.aclose()
             raise Problem(
@@ -202,7 +208,7 @@ class DeadLetters:
                 await self._remember(TopicPartition(box.name, letter.partition), letter.offset)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Problem(
-                f"Kafka at {self._bootstrap} failed ({error!r}). Repeat: what was replayed is remembered."
+                f"Kafka at {self._bootstrap} failed ({error!r}). Repeat it: what was replayed is remembered."
             ) from error
         finally:
             await stop_bounded(producer)
@@ -211,9 +217,7 @@ class DeadLetters:
         first = (await asyncio.wait_for(self._consumer.beginning_offsets([partition]), _TIMEOUT_S))[partition]
         replayed = (await self._replayed(partition)).with_offset(offset, first)
         if len(replayed.metadata) > _METADATA_MAX:
-            raise Problem(
-                "Too many letters were replayed out of order to remember them: replay the oldest ones, or --all."
-            )
+            raise Problem("too many letters were replayed out of order to remember them; replay the oldest, or --all")
         self._consumer.assign([partition])
         commit = self._consumer.commit({partition: (replayed.mark, replayed.metadata)})
         await asyncio.wait_for(commit, _TIMEOUT_S)

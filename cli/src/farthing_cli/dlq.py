@@ -42,6 +42,7 @@ def list_(
 @dlq_app.command()
 def replay(
     topic: Annotated[str, typer.Argument(help="The dead-letter topic, such as farthing.orders.v1.dlq.documents.")],
+    *,
     offset: Annotated[int | None, typer.Option(help="Replay the letter with this offset.", min=0)] = None,
     partition: Annotated[int, typer.Option(help="Of which partition.", min=0)] = 0,
     all_: Annotated[bool, typer.Option("--all", help="Replay every letter that was not replayed yet.")] = False,
@@ -49,7 +50,7 @@ def replay(
     topics_file: TopicsFile = TOPICS_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Publish dead letters to their topic again, unchanged. Once each: a second replay does nothing, without --again."""
+    """Publish dead letters to their topic again, unchanged. A second replay does nothing, without --again."""
     if (offset is None) == (not all_):
         raise Problem("say which: --offset N for one letter, or --all", 2)
     box = _box(topic, topics_file)

@@ -201,10 +201,10 @@ class ConsumerLoop:
             done = await self._one_by_one(partition, records)
         if done:
             await self._commit(kafka, partition, records[done - 1].offset + 1)
+        if done:
+            self._delays_s.pop(partition, None)
         if done < len(records):
             self._put_off(kafka, partition, records[done].offset)
-        else:
-            self._delays_s.pop(partition, None)
         _LAG.labels(self._consumer.name, partition.partition).set(
             max(0, (kafka.highwater(partition) or 0) - records[0].offset - done)
         )
