@@ -14,7 +14,7 @@ from documents.archive import Archive
 from documents.archive_commands import endpoint_of
 from documents.clients import ArchiveClient
 from documents.consumers import on_orders_event, on_wallet_event
-from documents.jobs import Archiver, Keeper, Postman
+from documents.jobs import Archiver, Keeper, Pool, Postman
 from documents.mailer import Mailer, MailServer
 from documents.rendering import Renderer
 from documents.settings import DocumentsSettings
@@ -183,6 +183,7 @@ class Workers:
     archiver: Archiver
     postman: Postman
     keeper: Keeper
+    pool: Pool
     mailer: Mailer
     maildir: Path
 
@@ -225,16 +226,19 @@ async def workers(
     archive = ArchiveClient(Archive(endpoint_of(settings)))
     archive.ready.set()
     archived = asyncio.Event()
+    pool = await database.pool(6)
     mailer = Mailer(MailServer(settings.smtp_host, settings.smtp_port, timeout_s=5), settings.mail_from)
     yield Workers(
         archive=archive,
-        archiver=Archiver(database, archive, renderer, settings=settings, clock=SYSTEM_CLOCK, archived=archived),
-        postman=Postman(database, archive, mailer, settings=settings, clock=SYSTEM_CLOCK, archived=archived),
-        keeper=Keeper(database, archive, settings=settings, clock=SYSTEM_CLOCK),
+        archiver=Archiver(pool, archive, renderer, settings=settings, clock=SYSTEM_CLOCK, archived=archived),
+        postman=Postman(pool, archive, mailer, settings=settings, clock=SYSTEM_CLOCK, archived=archived),
+        keeper=Keeper(pool, archive, settings=settings, clock=SYSTEM_CLOCK),
+        pool=pool,
         mailer=mailer,
         maildir=Path(stack.env()["SMTP_MAILDIR"]),
     )
     await mailer.close()
+    await pool.close()
     archive.close()
 
 

@@ -245,7 +245,7 @@ async def test_locks_are_extended(world, workers, settings) -> None:
     await workers.settle()
     before = await document_of(world, source_id)
     later = FixedClock(datetime.now(UTC) + years(6))
-    keeper = Keeper(world.database, workers.archive, settings=settings, clock=later)
+    keeper = Keeper(workers.pool, workers.archive, settings=settings, clock=later)
     while await keeper.run():
         pass
     after = await document_of(world, source_id)

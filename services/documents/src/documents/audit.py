@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from servicekit.database import Database
+from servicekit.database import Database, driver
 from servicekit.scope import EVERYTHING
 
 from documents import store
@@ -47,15 +47,17 @@ async def verify(database: Database, archive: ArchiveClient, now: datetime) -> l
     locks = Finding("every object is locked in COMPLIANCE mode beyond now")
     lines = 0
     async with database.transaction(EVERYTHING) as connection:
-        match.add(*await store.unmatched(connection))
-        numbers.add(*await store.gaps(connection))
-        counts = await store.counts(connection)
-        roots = await store.roots(connection)
+        db = await driver(connection)
+        match.add(*await store.unmatched(db))
+        numbers.add(*await store.gaps(db))
+        counts = await store.counts(db)
+        roots = await store.roots(db)
     for root_id in roots:
         previous: ManifestLine | None = None
         async with database.transaction(EVERYTHING) as connection:
-            sequence, last_hash = await store.head(connection, root_id)
-            pages = [page async for page in store.manifest_lines(connection, root_id)]
+            db = await driver(connection)
+            sequence, last_hash = await store.head(db, root_id)
+            pages = [page async for page in store.manifest_lines(db, root_id)]
         for page in pages:
             for line in page:
                 if fault := line.fault(previous):

@@ -11,10 +11,9 @@ from uuid import UUID
 import asyncpg
 from money import minor_exponent
 from servicekit.consumers import NotYet
-from servicekit.database import Database
+from servicekit.database import driver
 from servicekit.faults import fault_point
 from servicekit.ids import new_id
-from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from documents import store
@@ -38,9 +37,10 @@ async def issue(connection: AsyncConnection, source: Source) -> UUID | None:
     Raises NotYet while an organization has not arrived, ValueError where a receipt cannot be made of the event
     (its amounts do not add up, its currency does not exist): then it takes no number.
     """
-    if await store.is_issued(connection, source):
+    db = await driver(connection)
+    if await store.is_issued(db, source):
         return None
-    found = await store.snapshots(connection, [source.issuer_id, source.recipient_id])
+    found = await store.snapshots(db, [source.issuer_id, source.recipient_id])
     for organization_id in (source.issuer_id, source.recipient_id):
         if organization_id not in found:
             raise NotYet(f"organization {organization_id} of {source.type} {source.source_id} is not known here yet")
@@ -56,8 +56,8 @@ async def issue(connection: AsyncConnection, source: Source) -> UUID | None:
     )
     document_id = new_id()
     try:
-        sequence = await store.next_sequence(connection, issuer.organization, source.year)
-        await store.insert_document(connection, document_id, source, issuer, recipient, sequence=sequence)
+        sequence = await store.next_sequence(db, issuer.organization, source.year)
+        await store.insert_document(db, document_id, source, issuer, recipient, sequence=sequence)
     except (asyncpg.UniqueViolationError, asyncpg.TransactionRollbackError) as error:
         # Another worker issued the same receipt meanwhile, or each waited for the other's issuer.
         raise NotYet(f"{source.type} {source.source_id} is issued elsewhere at this moment") from error
@@ -65,9 +65,7 @@ async def issue(connection: AsyncConnection, source: Source) -> UUID | None:
     return document_id
 
 
-async def record_archived(
-    database: Database, documents: Sequence[ArchivedDocument], mail_domain: str, now: datetime
-) -> int:
+async def record_archived(db: store.Db, documents: Sequence[ArchivedDocument], mail_domain: str, now: datetime) -> int:
     """Marks documents ARCHIVED, adds their manifest lines and queues their mails; how many were not yet.
 
     Roots are locked in the order of their ids, so that two of these never wait for each other in a circle.
@@ -76,26 +74,26 @@ async def record_archived(
     for document in documents:
         by_root[document.root_id].append(document)
     recorded = 0
-    async with database.transaction(EVERYTHING) as connection:
+    async with db.transaction():
         for root_id in sorted(by_root):
-            recorded += await _record_root(connection, root_id, by_root[root_id], mail_domain, now)
+            recorded += await _record_root(db, root_id, by_root[root_id], mail_domain, now)
         await fault_point("documents.before_archive_commit")
     await fault_point("documents.after_archive_commit")
     return recorded
 
 
 async def _record_root(
-    connection: AsyncConnection,
+    db: store.Db,
     root_id: UUID,
     documents: Sequence[ArchivedDocument],
     mail_domain: str,
     now: datetime,
 ) -> int:
-    sequence, last_hash = await store.lock_head(connection, root_id)
+    sequence, last_hash = await store.lock_head(db, root_id)
     lines: list[ManifestLine] = []
     for document in sorted(documents, key=lambda each: each.document_id):
         archived = document.archived
-        key = await store.mark_archived(connection, root_id, document.document_id, archived)
+        key = await store.mark_archived(db, root_id, document.document_id, archived)
         if key is None:
             continue
         line = ManifestLine.after(
@@ -111,7 +109,7 @@ async def _record_root(
         lines.append(line)
         message_id = f"<{document.document_id}@{mail_domain}>"
         delivery = new_delivery(document.recipients, now)
-        await store.queue_delivery(connection, root_id, document.document_id, message_id, delivery)
+        await store.queue_delivery(db, root_id, document.document_id, message_id, delivery)
     if lines:
-        await store.append_manifest(connection, lines)
+        await store.append_manifest(db, lines)
     return len(lines)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, TypeAlias
 
+import asyncpg
 import structlog
 from directory.store import organizations
 from prometheus_client import Counter, Histogram
 from servicekit.clock import Clock
-from servicekit.database import Database
 from servicekit.faults import fault_point
 from servicekit.jobs import Job
-from servicekit.scope import EVERYTHING
 
 from documents import store
 from documents.archive import ArchiveDamaged, ArchiveDown, ArchiveRefused, years
@@ -39,6 +39,9 @@ from documents.rendering import Drawing, Renderer
 from documents.settings import DocumentsSettings
 
 log = structlog.get_logger()
+
+# The workers' own connections, which see everything.
+Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 _ARCHIVED = Counter("farthing_documents_archived", "Documents put into the archive")
 _ARCHIVE_FAILURES = Counter("farthing_documents_archive_failures", "Tries to archive a document that failed")
@@ -62,7 +65,7 @@ class Archiver:
 
     def __init__(
         self,
-        database: Database,
+        pool: Pool,
         archive: ArchiveClient,
         renderer: Renderer,
         *,
@@ -70,7 +73,7 @@ class Archiver:
         clock: Clock,
         archived: asyncio.Event,
     ) -> None:
-        self._database = database
+        self._pool = pool
         self._archive = archive
         self._renderer = renderer
         self._clock = clock
@@ -83,15 +86,16 @@ class Archiver:
         """Archives a batch; how many documents it took. None before the store has passed its probe."""
         if not self._archive.ready.is_set():
             return 0
-        async with self._database.transaction(EVERYTHING) as connection:
-            rows = await store.claim_issued(connection, ARCHIVE_BATCH, self._lease)
+        async with self._pool.acquire() as db:
+            rows = await store.claim_issued(db, ARCHIVE_BATCH, self._lease)
         if not rows:
             return 0
         await fault_point("documents.after_issue_commit")
         tried = await asyncio.gather(*(self._archive_one(row) for row in rows))
         done = [document for document in tried if document is not None]
         if done:
-            recorded = await record_archived(self._database, done, self._mail_domain, self._clock.now())
+            async with self._pool.acquire() as db:
+                recorded = await record_archived(db, done, self._mail_domain, self._clock.now())
             self._archived.set()
             _ARCHIVED.inc(recorded)
         return len(rows)
@@ -114,8 +118,8 @@ class Archiver:
                 error=repr(error),
                 exc_info=not known,
             )
-            async with self._database.transaction(EVERYTHING) as connection:
-                await store.put_off(connection, row["root_id"], row["id"], wait, str(error) or repr(error))
+            async with self._pool.acquire() as db:
+                await store.put_off(db, row["root_id"], row["id"], wait, str(error) or repr(error))
             return None
 
     async def _draw_and_put(self, row: store.Row) -> ArchivedDocument:
@@ -145,7 +149,7 @@ class Postman:
 
     def __init__(
         self,
-        database: Database,
+        pool: Pool,
         archive: ArchiveClient,
         mailer: Mailer,
         *,
@@ -153,7 +157,7 @@ class Postman:
         clock: Clock,
         archived: asyncio.Event,
     ) -> None:
-        self._database = database
+        self._pool = pool
         self._archive = archive
         self._mailer = mailer
         self._clock = clock
@@ -164,8 +168,8 @@ class Postman:
     async def run(self) -> int:
         """Tries a batch of due deliveries; how many it took."""
         self._archived.clear()
-        async with self._database.transaction(EVERYTHING) as connection:
-            rows = await store.claim_due(connection, MAIL_BATCH, self._lease)
+        async with self._pool.acquire() as db:
+            rows = await store.claim_due(db, MAIL_BATCH, self._lease)
         if not rows:
             await self._until_archived()
             return 0
@@ -187,8 +191,8 @@ class Postman:
         except TimeoutError:
             answers = dict.fromkeys(delivery.pending, Answer(0, f"not done within {bound_s:.0f} s"))
         after = after_attempt(delivery, answers, self._clock.now(), self._give_up_after)
-        async with self._database.transaction(EVERYTHING) as connection:
-            await store.save_delivery(connection, row["root_id"], row["document_id"], after)
+        async with self._pool.acquire() as db:
+            await store.save_delivery(db, row["root_id"], row["document_id"], after)
         await fault_point("documents.after_sent_commit")
         _MAILS.labels(after.state).inc()
         if after.state is not DeliveryState.SENT:
@@ -227,10 +231,8 @@ class Postman:
 class Keeper:
     """Locks are extended before they end: for ever (mission D7)."""
 
-    def __init__(
-        self, database: Database, archive: ArchiveClient, *, settings: DocumentsSettings, clock: Clock
-    ) -> None:
-        self._database = database
+    def __init__(self, pool: Pool, archive: ArchiveClient, *, settings: DocumentsSettings, clock: Clock) -> None:
+        self._pool = pool
         self._archive = archive
         self._clock = clock
         self._retention = years(settings.retention_years)
@@ -240,12 +242,12 @@ class Keeper:
         """Extends a batch; how many documents it was."""
         now = self._clock.now()
         until = (now + self._retention).replace(microsecond=0)
-        async with self._database.transaction(EVERYTHING) as connection:
-            rows = await store.to_extend(connection, now + self._threshold, EXTEND_BATCH)
+        async with self._pool.acquire() as db:
+            rows = await store.to_extend(db, now + self._threshold, EXTEND_BATCH)
         for row in rows:
             await self._archive.retain(row["object_key"], row["object_version"], until)
-            async with self._database.transaction(EVERYTHING) as connection:
-                await store.extend(connection, row["root_id"], row["id"], until)
+            async with self._pool.acquire() as db:
+                await store.extend(db, row["root_id"], row["id"], until)
         return len(rows)
 
 

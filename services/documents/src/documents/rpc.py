@@ -14,7 +14,7 @@ from farthing.documents.v1.documents_pb2_grpc import DocumentServiceServicer
 from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit.call import current_call
 from servicekit.clock import Clock
-from servicekit.database import Database
+from servicekit.database import Database, driver
 from servicekit.ids import new_id
 from servicekit.paging import Pager, page_size
 from servicekit.problems import Problem, not_found, precondition, unavailable
@@ -51,7 +51,7 @@ class DocumentRpc(DocumentServiceServicer):
         cursor = self._pager.decode(request.page_token, bound_to=request.filter)
         wanted = _filter(request.filter, cursor)
         async with self._database.transaction(current_call().scope) as connection:
-            rows = await store.list_documents(connection, wanted, size + 1)
+            rows = await store.list_documents(await driver(connection), wanted, size + 1)
         token = ""
         if len(rows) > size:
             last = rows[size - 1]
@@ -97,7 +97,7 @@ class DocumentRpc(DocumentServiceServicer):
 
     async def _row(self, document_id: str) -> store.Row:
         async with self._database.transaction(current_call().scope) as connection:
-            row = await store.get_document(connection, UUID(document_id))
+            row = await store.get_document(await driver(connection), UUID(document_id))
         if row is None:
             raise not_found(f"document {document_id}")
         return row

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 from directory.domain import Organization
 from directory.store import organizations
-from servicekit.database import driver
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from documents.domain import (
     GENESIS,
@@ -33,6 +33,8 @@ SERIES = "RECEIPT"
 _FEW_ORGANIZATIONS = 200
 
 Row = Mapping[str, Any]
+# A plain connection: the driver under a scoped transaction, or one of the workers' own, which see everything.
+Db: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +67,26 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 """
 
 
-async def is_issued(connection: AsyncConnection, source: Source) -> bool:
+async def is_issued(db: Db, source: Source) -> bool:
     """True if the order or top-up has its receipt."""
-    db = await driver(connection)
     return await db.fetchval(_ISSUED, source.root_id, source.type, source.source_id) is not None
 
 
-async def snapshots(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Snapshot]:
+async def snapshots(db: Db, ids: Sequence[UUID]) -> dict[UUID, Snapshot]:
     """The copies of these organizations that have arrived."""
-    db = await driver(connection)
     rows = await db.fetch(_SNAPSHOTS, list(ids))
     read = organizations([row["resource"] for row in rows])
     return {row["id"]: Snapshot(found, row["version"]) for row, found in zip(rows, read, strict=True)}
 
 
-async def next_sequence(connection: AsyncConnection, issuer: Organization, year: int) -> int:
+async def next_sequence(db: Db, issuer: Organization, year: int) -> int:
     """The issuer's next number of the year. Nobody else gets one until this transaction ends: so none is lost."""
-    db = await driver(connection)
     sequence: int = await db.fetchval(_NEXT_SEQUENCE, issuer.root_id, issuer.id, SERIES, year)
     return sequence
 
 
 async def insert_document(
-    connection: AsyncConnection,
+    db: Db,
     document_id: UUID,
     source: Source,
     issuer: Snapshot,
@@ -96,7 +95,6 @@ async def insert_document(
     sequence: int,
 ) -> None:
     """Writes the document as ISSUED, and keeps its issuer and recipient as they are now."""
-    db = await driver(connection)
     keep = {issuer.organization.id: issuer.version, recipient.organization.id: recipient.version}
     await db.execute(_KEEP_SNAPSHOTS, source.root_id, list(keep), list(keep.values()))
     number = document_number(source.year, sequence)
@@ -165,31 +163,25 @@ INSERT INTO manifest (root_id, sequence, document_id, object_key, object_version
 """
 
 
-async def claim_issued(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Row]:
+async def claim_issued(db: Db, limit: int, lease: timedelta) -> list[Row]:
     """Takes documents to archive: their rows with `issuer` and `recipient`, serialized as they were when issued."""
-    db = await driver(connection)
     return await db.fetch(_CLAIM_ISSUED, limit, lease)
 
 
-async def put_off(connection: AsyncConnection, root_id: UUID, document_id: UUID, wait: timedelta, error: str) -> None:
+async def put_off(db: Db, root_id: UUID, document_id: UUID, wait: timedelta, error: str) -> None:
     """Gives a claimed document back, to be tried after `wait`."""
-    db = await driver(connection)
     await db.execute(_PUT_OFF, root_id, document_id, wait, error[:2000])
 
 
-async def lock_head(connection: AsyncConnection, root_id: UUID) -> tuple[int, bytes]:
+async def lock_head(db: Db, root_id: UUID) -> tuple[int, bytes]:
     """Sequence and hash of the root's last manifest line, locked until the transaction ends."""
-    db = await driver(connection)
     await db.execute(_START_CHAIN, [root_id], GENESIS)
     (row,) = await db.fetch(_LOCK_HEAD, root_id)
     return row["sequence"], row["hash"]
 
 
-async def mark_archived(
-    connection: AsyncConnection, root_id: UUID, document_id: UUID, archived: Archived
-) -> str | None:
+async def mark_archived(db: Db, root_id: UUID, document_id: UUID, archived: Archived) -> str | None:
     """Writes where the document lies; its object's key, or None where another worker was first."""
-    db = await driver(connection)
     key: str | None = await db.fetchval(
         _ARCHIVE,
         root_id,
@@ -202,9 +194,8 @@ async def mark_archived(
     return key
 
 
-async def append_manifest(connection: AsyncConnection, lines: Sequence[ManifestLine]) -> None:
+async def append_manifest(db: Db, lines: Sequence[ManifestLine]) -> None:
     """Writes the lines of one root, in order, and moves its head."""
-    db = await driver(connection)
     await db.executemany(_APPEND, [_manifest_values(line) for line in lines])
     last = lines[-1]
     await db.execute(_MOVE_HEAD, last.root_id, last.sequence, last.hash)
@@ -257,11 +248,8 @@ UPDATE deliveries SET state = $3, accepted = $4, refused = $5, refusals = $6, at
 """
 
 
-async def queue_delivery(
-    connection: AsyncConnection, root_id: UUID, document_id: UUID, message_id: str, delivery: Delivery
-) -> None:
+async def queue_delivery(db: Db, root_id: UUID, document_id: UUID, message_id: str, delivery: Delivery) -> None:
     """Writes a new delivery."""
-    db = await driver(connection)
     await db.execute(
         _QUEUE,
         root_id,
@@ -275,9 +263,8 @@ async def queue_delivery(
     )
 
 
-async def claim_due(connection: AsyncConnection, limit: int, lease: timedelta) -> list[Row]:
+async def claim_due(db: Db, limit: int, lease: timedelta) -> list[Row]:
     """Takes deliveries to try, with what their mails are made from."""
-    db = await driver(connection)
     return await db.fetch(_CLAIM_DUE, limit, lease)
 
 
@@ -296,9 +283,8 @@ def delivery_of(row: Row) -> Delivery:
     )
 
 
-async def save_delivery(connection: AsyncConnection, root_id: UUID, document_id: UUID, delivery: Delivery) -> None:
+async def save_delivery(db: Db, root_id: UUID, document_id: UUID, delivery: Delivery) -> None:
     """Writes how a try went."""
-    db = await driver(connection)
     await db.execute(
         _SAVE_DELIVERY,
         root_id,
@@ -325,15 +311,13 @@ UPDATE documents SET retained_until = greatest(retained_until, $3) WHERE root_id
 """
 
 
-async def to_extend(connection: AsyncConnection, before: datetime, limit: int) -> list[Row]:
+async def to_extend(db: Db, before: datetime, limit: int) -> list[Row]:
     """Documents whose lock ends before that instant, the first to end first."""
-    db = await driver(connection)
     return await db.fetch(_TO_EXTEND, before, limit)
 
 
-async def extend(connection: AsyncConnection, root_id: UUID, document_id: UUID, until: datetime) -> None:
+async def extend(db: Db, root_id: UUID, document_id: UUID, until: datetime) -> None:
     """Notes the longer lock."""
-    db = await driver(connection)
     await db.execute(_EXTEND, root_id, document_id, until)
 
 
@@ -374,15 +358,13 @@ class DocumentFilter:
     before: tuple[datetime, UUID] | None = None
 
 
-async def get_document(connection: AsyncConnection, document_id: UUID) -> Row | None:
+async def get_document(db: Db, document_id: UUID) -> Row | None:
     """A document with its delivery, or None where there is none in the connection's scope."""
-    db = await driver(connection)
     return await db.fetchrow(_GET, document_id)
 
 
-async def list_documents(connection: AsyncConnection, wanted: DocumentFilter, limit: int) -> list[Row]:
+async def list_documents(db: Db, wanted: DocumentFilter, limit: int) -> list[Row]:
     """Documents in the connection's scope with their deliveries, the newest first."""
-    db = await driver(connection)
     ids: list[UUID] | None = [wanted.organization_id] if wanted.organization_id else None
     if ids is None:
         found = await db.fetch(_SCOPE_IDS, _FEW_ORGANIZATIONS + 1)
@@ -428,49 +410,41 @@ SELECT count(*) AS documents, count(*) FILTER (WHERE state = 'ARCHIVED') AS arch
 """
 
 
-async def roots(connection: AsyncConnection) -> list[UUID]:
+async def roots(db: Db) -> list[UUID]:
     """Every root with a manifest."""
-    db = await driver(connection)
     return [row["root_id"] for row in await db.fetch(_ROOTS)]
 
 
-async def manifest_lines(
-    connection: AsyncConnection, root_id: UUID, page: int = 1000
-) -> AsyncIterator[list[ManifestLine]]:
+async def manifest_lines(db: Db, root_id: UUID, page: int = 1000) -> AsyncIterator[list[ManifestLine]]:
     """A root's whole manifest, in order, a page at a time."""
-    db = await driver(connection)
     last = 0
     while rows := await db.fetch(_LINES, root_id, last, page):
         last = rows[-1]["sequence"]
         yield [ManifestLine(**dict(row)) for row in rows]
 
 
-async def head(connection: AsyncConnection, root_id: UUID) -> tuple[int, bytes]:
+async def head(db: Db, root_id: UUID) -> tuple[int, bytes]:
     """Sequence and hash of the last line as the head says; zero and genesis where there is none."""
-    db = await driver(connection)
     row = await db.fetchrow(_HEAD, root_id)
     return (row["sequence"], row["hash"]) if row else (0, GENESIS)
 
 
-async def unmatched(connection: AsyncConnection) -> list[str]:
+async def unmatched(db: Db) -> list[str]:
     """Documents that disagree with the manifest."""
-    db = await driver(connection)
     rows = await db.fetch(_UNMATCHED)
     return [f"{row['number'] or 'a line without a document'} ({row['object_key']})" for row in rows]
 
 
-async def gaps(connection: AsyncConnection) -> list[str]:
+async def gaps(db: Db) -> list[str]:
     """Issuers and years whose numbers are not 1, 2, 3, ... without a gap."""
-    db = await driver(connection)
     return [
         f"issuer {row['issuer_id']}, {row['year']}: {row['documents']} documents, but the last is {row['last']}"
         for row in await db.fetch(_GAPS)
     ]
 
 
-async def counts(connection: AsyncConnection) -> Row:
+async def counts(db: Db) -> Row:
     """How many `documents`, how many `archived`, and in how many `series` of numbers."""
-    db = await driver(connection)
     (row,) = await db.fetch(_COUNTS)
     counted: Row = row
     return counted

@@ -22,6 +22,8 @@ from documents.rendering import Renderer
 from documents.rpc import DocumentRpc
 from documents.settings import DocumentsSettings
 
+WORKER_CONNECTIONS = 6
+
 
 async def wire(runtime: Runtime[DocumentsSettings]) -> Wiring:
     """Builds everything from the settings."""
@@ -44,6 +46,7 @@ async def wire(runtime: Runtime[DocumentsSettings]) -> Wiring:
     )
     runtime.closing.push_async_callback(mailer.close)
     archived = asyncio.Event()
+    pool = await database.pool(WORKER_CONNECTIONS)
     rpc = DocumentRpc(database, archive, runtime.pager, clock, timedelta(minutes=settings.download_url_minutes))
     return Wiring(
         servicers=[
@@ -55,9 +58,9 @@ async def wire(runtime: Runtime[DocumentsSettings]) -> Wiring:
         ],
         consumers=CONSUMERS,
         jobs=jobs(
-            Archiver(database, archive, renderer, settings=settings, clock=clock, archived=archived),
-            Postman(database, archive, mailer, settings=settings, clock=clock, archived=archived),
-            Keeper(database, archive, settings=settings, clock=clock),
+            Archiver(pool, archive, renderer, settings=settings, clock=clock, archived=archived),
+            Postman(pool, archive, mailer, settings=settings, clock=clock, archived=archived),
+            Keeper(pool, archive, settings=settings, clock=clock),
             Gatekeeper(archive, renderer, clock),
         ),
         scope_of=Scopes(database).of,
