@@ -89,21 +89,6 @@ async def test_a_topic_that_is_read_again_acts_once(hearing: Hearing) -> None:
     assert len(await hearing.base.effects()) == 52
 
 
-async def test_two_consumers_of_a_topic_both_hear_all_of_it(base: Any, kafka: Any, running: Any) -> None:
-    """Given two consumers of one service on one topic, When events come on both partitions, Then both act on all."""
-    pair = [Hearing(base, kafka, running, name) for name in (".a", ".b")]
-    for one in pair:
-        one.start()
-    for number in range(20):
-        await kafka.send(str(number), partition=number % 2)
-
-    async def all_twice() -> bool:
-        return len(await base.effects()) == 40
-
-    await eventually(all_twice, 30)
-    assert set(Counter(await base.effects()).values()) == {2}
-
-
 async def test_a_poison_message_is_buried_after_three_tries(hearing: Hearing) -> None:
     """Given an event whose handler always fails, When it is heard, Then it is tried three times one by one, lands in
     the dead letters with what is needed to replay it, leaves no trace, and the ones behind it act."""

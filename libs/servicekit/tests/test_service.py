@@ -16,6 +16,8 @@ from farthing.orders.v1 import orders_pb2, orders_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from local_stack import ports
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from servicekit.consumers import Consumer
+from servicekit.service import check_consumers
 from servicekit.testing import eventually
 
 SCRIPT = Path(__file__).with_name("kit_service.py")
@@ -232,3 +234,17 @@ async def test_a_service_that_lacks_a_variable_says_which(house: Any, missing: s
     assert says in output.decode()
     assert "Traceback" not in output.decode()
     assert "hunter2" not in output.decode()
+
+
+@pytest.mark.parametrize("second", [("kit.b", "topic"), ("kit.a", "another topic")], ids=["one topic", "one name"])
+def test_two_consumers_that_would_share_their_events_stop_the_service(second: tuple[str, str]) -> None:
+    """Given two consumers of one topic or one name, When they are wired, Then the service does not start."""
+
+    async def handle(*_: Any) -> None:
+        """Never called."""
+
+    consumers = [Consumer(*names, orders_pb2.Order, handle) for names in (("kit.a", "topic"), second)]
+
+    check_consumers(consumers[:1])
+    with pytest.raises(ValueError, match="two consumers"):
+        check_consumers(consumers)

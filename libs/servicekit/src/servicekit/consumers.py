@@ -70,7 +70,7 @@ class EventMeta:
 
 @dataclass(frozen=True, slots=True)
 class Consumer(Generic[M]):
-    """Handles every message of `topic` once. `name` is unique, such as `documents.orders`; it is the consumer group.
+    """Handles every message of `topic` once. `name` is unique, such as `documents.orders`; one consumer a topic.
 
     `handle` runs in the inbox's transaction with scope EVERYTHING. ValueError, Problem and other faults of the event
     or of the code lead to the dead letters after three tries. `NotYet`, lost connections, deadlocks and the like (see
@@ -154,8 +154,7 @@ class ConsumerLoop:
         kafka = AIOKafkaConsumer(
             self._consumer.topic,
             bootstrap_servers=self._bootstrap,
-            # Not the service's name: two consumers of one topic must both hear all of it.
-            group_id=self._consumer.name,
+            group_id=f"{self._service}.{self._consumer.topic}",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=self._session_timeout_ms,

@@ -109,7 +109,7 @@ async def serve(definition: ServiceDefinition[S], settings: S) -> None:
         closing.push_async_callback(database.close)
         pager = Pager(settings.page_token_key.get_secret_value())
         wiring = await definition.wire(Runtime(settings, database, SYSTEM_CLOCK, pager, closing))
-        _check_names([consumer.name for consumer in wiring.consumers])
+        check_consumers(wiring.consumers)
         server = Server(settings, wiring.servicers, wiring.scope_of)
         if settings.metrics_bind:
             serve_metrics(settings.metrics_bind)
@@ -120,10 +120,15 @@ async def serve(definition: ServiceDefinition[S], settings: S) -> None:
     log.info("stopped")
 
 
-def _check_names(consumers: Sequence[str]) -> None:
-    # Two consumers of one name would share an inbox and a consumer group: each event would reach one of them.
-    if len(set(consumers)) < len(consumers):
-        raise ValueError(f"consumers of one service need names of their own; here: {', '.join(sorted(consumers))}")
+def check_consumers(consumers: Sequence[Consumer[Any]]) -> None:
+    """ValueError where two consumers have one topic, and would share a group, or one name, and would share an inbox.
+
+    Each event would reach one of the two only.
+    """
+    for what, values in (("topic", [one.topic for one in consumers]), ("name", [one.name for one in consumers])):
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"two consumers of the {what} '{value}': make one of them, that handles both")
 
 
 def _parts(name: str, settings: Settings, database: Database, wiring: Wiring) -> list[Coroutine[Any, Any, None]]:

@@ -61,20 +61,24 @@ def configure_logging(service: str, level: str) -> None:
             ],
         )
     )
+    # On the handler: a logger's own filters do not see the records of the loggers below it.
+    handler.addFilter(_RateLimit("aiokafka", per_s=1.0))
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    logging.getLogger("aiokafka").addFilter(_RateLimit(per_s=1.0))
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 
 class _RateLimit(logging.Filter):
-    """Lets one record a period pass; an outage of Kafka logs a hundred lines a second otherwise."""
+    """Lets one record a period of `library` pass; an outage of Kafka logs a hundred lines a second otherwise."""
 
-    def __init__(self, per_s: float) -> None:
+    def __init__(self, library: str, per_s: float) -> None:
         super().__init__()
+        self._library = library
         self._period_s = 1.0 / per_s
         self._last_s = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] != self._library:
+            return True
         if record.created - self._last_s < self._period_s:
             return False
         self._last_s = record.created
