@@ -57,8 +57,8 @@ WITH transaction AS (
     FROM unnest($4::new_wallet_state[]) AS k
     WHERE w.root_id = k.root_id AND w.id = k.id
 )
-INSERT INTO outbox (root_id, event_id, topic, key, payload, traceparent)
-SELECT e.root_id, e.event_id, $5, e.key, e.payload, e.traceparent FROM unnest($6::new_event[]) AS e
+INSERT INTO outbox (root_id, event_id, topic, key, payload, traceparent, created_at)
+SELECT e.root_id, e.event_id, $5, e.key, e.payload, e.traceparent, $1 FROM unnest($6::new_event[]) AS e
 """
 
 _ELSEWHERE = "SELECT organization_id, root_id FROM wallets WHERE organization_id = ANY($1) AND state = 1"
