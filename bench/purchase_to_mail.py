@@ -30,9 +30,10 @@ ROW = Row(
     target=1.0,
     bound="at_most",
 )
-_MESSAGE_IDS = """
+_SENT = """
 SELECT documents.order_number, deliveries.message_id FROM documents
 JOIN deliveries ON deliveries.root_id = documents.root_id AND deliveries.document_id = documents.id
+WHERE deliveries.state = 'SENT'
 """
 
 
@@ -115,15 +116,14 @@ async def _accepted(stack: Stack, numbers: set[str]) -> dict[str, float]:
     """When the mail of each order was on the SMTP server's disk, which is before it says 250."""
     connection = await asyncpg.connect(superuser_url(stack, "documents"))
     new = Path(stack.env()["SMTP_MAILDIR"]) / "new"
+    orders: dict[str, str] = {}
     try:
 
         async def sent() -> bool:
-            rows = await connection.fetch("SELECT order_number FROM documents")
-            done = await connection.fetchval("SELECT count(*) FROM deliveries WHERE state <> 'SENT'")
-            return done == 0 and numbers <= {row["order_number"] for row in rows}
+            orders.update({row["message_id"]: row["order_number"] for row in await connection.fetch(_SENT)})
+            return numbers <= set(orders.values())
 
         await eventually(sent, timeout_s=120, every_s=0.5)
-        orders = {row["message_id"]: row["order_number"] for row in await connection.fetch(_MESSAGE_IDS)}
     finally:
         await connection.close()
     accepted_s = {}
