@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import asyncpg
 import grpc
 import pytest
 from directory import store as directory
@@ -202,10 +203,20 @@ async def problem_of(call: Awaitable[object]) -> Problem:
 
 @pytest.fixture(scope="session")
 async def database(stack: Stack) -> AsyncIterator[Database]:
-    """The database of orders as its runtime role, migrated."""
-    database = await service_database(stack.env(), "orders", pool_size=10)
+    """A database of orders as its runtime role; of its own, because its organizations are known to no wallet."""
+    env, name = stack.env(), f"orders_{uuid4().hex[:8]}"
+    superuser = await asyncpg.connect(
+        host=env["PGHOST"], port=int(env["PGPORT"]), user=env["PGUSER"], password=env["PGPASSWORD"], database="postgres"
+    )
+    await superuser.execute(f"CREATE DATABASE {name} OWNER orders_owner")
+    urls = {
+        key: f"{env[key].rpartition('/')[0]}/{name}" for key in ("ORDERS_DATABASE_URL", "ORDERS_OWNER_DATABASE_URL")
+    }
+    database = await service_database({**env, **urls}, "orders", pool_size=10)
     yield database
     await database.close()
+    await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await superuser.close()
 
 
 @pytest.fixture
