@@ -1,6 +1,7 @@
 """A migrated database of wallet, and a world in it: a platform, partners, resellers, customers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import asyncpg
@@ -20,29 +21,40 @@ from .world import BOSS, MEMBER, NOW, House, Organization, Tree, person
 
 @pytest.fixture(scope="session")
 async def database(stack: Stack) -> AsyncIterator[Database]:
-    """Wallet's database as its runtime role."""
-    made = await service_database(stack.env(), "wallet", pool_size=8)
-    yield made
-    await made.close()
+    """A database for the ledger's tests, which write chains of organizations that nobody else shall hear of."""
+    async with _own_database(stack) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 async def house_database(stack: Stack) -> AsyncIterator[Database]:
-    """Another database of wallet, seen as its runtime role; of its own, because it holds one platform and no more."""
+    """A database for the tests of the tree: it holds one platform and no more."""
+    async with _own_database(stack) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _own_database(stack: Stack) -> AsyncIterator[Database]:
+    """A migrated database of wallet, seen as its runtime role."""
     env = stack.env()
     name = f"wallet_{uuid4().hex[:8]}"
-    superuser = await asyncpg.connect(
-        host=env["PGHOST"], port=int(env["PGPORT"]), user=env["PGUSER"], password=env["PGPASSWORD"], database="postgres"
-    )
-    await superuser.execute(f"CREATE DATABASE {name} OWNER wallet_owner")
+    await _as_superuser(env, f"CREATE DATABASE {name} OWNER wallet_owner")
     urls = {
         key: f"{env[key].rpartition('/')[0]}/{name}" for key in ("WALLET_DATABASE_URL", "WALLET_OWNER_DATABASE_URL")
     }
     made = await service_database({**env, **urls}, "wallet", pool_size=8)
     yield made
     await made.close()
-    await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await superuser.close()
+    await _as_superuser(env, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _as_superuser(env: Mapping[str, str], statement: str) -> None:
+    # A connection each time: PostgreSQL is killed in between.
+    connection = await asyncpg.connect(
+        host=env["PGHOST"], port=int(env["PGPORT"]), user=env["PGUSER"], password=env["PGPASSWORD"], database="postgres"
+    )
+    await connection.execute(statement)
+    await connection.close()
 
 
 @pytest.fixture(scope="session")
