@@ -1,17 +1,19 @@
 """Given price lists at every tier, when an order is placed, then it is priced as of that instant, or refused whole."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import grpc
 import pytest
+from directory import store as directory
 from farthing.orders.v1 import orders_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from orders.domain.orders import CANNOT_SELL
 from servicekit.scope import EVERYTHING
 from sqlalchemy import text
 
-from .conftest import NOON, MakeWorld, World, problem_of
+from .conftest import NOON, MakeWorld, Member, World, problem_of
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -220,3 +222,27 @@ async def test_numbers_that_never_end_being_taken_write_nothing(world: World) ->
         await world.place(world.purchase())
     assert await orders_of(world) == 1
     assert len(world.wallet.asked) == 1
+
+
+async def test_a_chain_that_is_not_whole_here_yet_is_to_be_repeated(world: World) -> None:
+    """Given a customer whose seller's event has not arrived, when it buys, then only once it came."""
+    late = replace(
+        world.reseller.organization, id=(late_id := uuid4()), domain=f"late-{late_id}.example", integration_code="L"
+    )
+    ancestors = (late.id, *late.ancestor_ids)
+    early = replace(
+        world.customer.organization,
+        id=(early_id := uuid4()),
+        domain=f"early-{early_id}.example",
+        parent_id=late.id,
+        ancestor_ids=ancestors,
+    )
+    async with world.database.transaction(EVERYTHING) as connection:
+        await directory.save(connection, early)
+    buyer, request = Member(early), world.purchase()
+    problem = await problem_of(world.place(request, buyer))
+    assert (problem.code, problem.reason) == (grpc.StatusCode.UNAVAILABLE, "ORGANIZATION_NOT_YET_KNOWN")
+    async with world.database.transaction(EVERYTHING) as connection:
+        await directory.save(connection, late)
+    await world.price(Member(late), world.sku_id, 200)
+    assert (await world.place(request, buyer)).state == orders_pb2.Order.STATE_COMPLETED

@@ -7,6 +7,9 @@ from uuid import uuid4
 import grpc
 import pytest
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
+from orders.store import catalogue as catalogue_store
+from orders.store import orders as order_store
+from orders.store.orders import OrderFilter
 from servicekit.scope import EVERYTHING, Scope
 from sqlalchemy import text
 
@@ -102,6 +105,23 @@ async def test_the_database_itself_hides_other_tenants(world: World) -> None:
     assert await rows(world.reseller, "order_tiers") == 2
     assert await rows(world.partner, "order_tiers") == 3
     assert await rows(world.customer, "prices") == 0
+
+
+async def test_the_stores_ask_for_the_scope_themselves(world: World) -> None:
+    """Given a connection that sees everything, when a store reads in a stranger's scope, then it finds nothing."""
+    order = await world.place(world.purchase())
+    foreign = Scope(world.stranger.id, world.stranger.organization.root_id)
+    sibling = Scope(world.sibling.id, world.sibling.organization.root_id)
+    own = Scope(world.customer.id, world.customer.organization.root_id)
+    seller_id = world.reseller.id
+    async with world.database.transaction(EVERYTHING) as connection:
+        for scope, count in ((foreign, 0), (sibling, 0), (own, 1)):
+            assert len(await order_store.list_orders(connection, scope, OrderFilter(), None, 9)) == count
+            found = await order_store.find_order(connection, scope, number=order.number)
+            assert (found is not None) == bool(count)
+            prices = await catalogue_store.list_prices(connection, scope, seller_id, valid_at=None, after=None, count=9)
+            assert prices == []
+            assert await catalogue_store.list_taxes(connection, scope, seller_id, after=None, count=9) == []
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 8])
