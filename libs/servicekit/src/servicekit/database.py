@@ -4,20 +4,24 @@ Row-level security reads the setting `farthing.scope`. A connection without a sc
 scope shows as missing rows, never as another tenant's.
 """
 
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from servicekit.scope import EVERYTHING, Scope
 
 _SET_SCOPE = text("SELECT set_config('farthing.scope', :scope, true)")
 STATEMENT_TIMEOUT_MS = 30_000
+# For how long an idle connection is taken to be alive, unless it is known to be closed.
+ASK_AFTER_S = 5.0
 
 
 class Database:
@@ -40,10 +44,11 @@ class Database:
             make_url(url).set(drivername="postgresql+asyncpg"),
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             pool_timeout=10,
             connect_args={"server_settings": self._server_settings, "timeout": 10},
         )
+        event.listen(self.engine.sync_engine, "checkin", _note_checkin)
+        event.listen(self.engine.sync_engine, "checkout", _check_alive)
 
     @asynccontextmanager
     async def transaction(self, scope: Scope) -> AsyncIterator[AsyncConnection]:
@@ -78,6 +83,26 @@ class Database:
         for pool in self._pools:
             await pool.close()
         await self.engine.dispose()
+
+
+def _note_checkin(_: object, record: Any) -> None:
+    record.info["idle_since_s"] = time.monotonic()
+
+
+def _check_alive(dbapi_connection: Any, record: Any, _: object) -> None:
+    """A connection that is dead is replaced before it is used (SQLAlchemy does so on DisconnectionError).
+
+    One that was closed is known to be, without asking; only after a while the server is asked, which costs three
+    round trips.
+    """
+    alive = not dbapi_connection.driver_connection.is_closed()
+    if alive and time.monotonic() > record.info.get("idle_since_s", math.inf) + ASK_AFTER_S:
+        try:
+            dbapi_connection.ping()
+        except (DBAPIError, dbapi_connection.dbapi.Error, OSError, TimeoutError):
+            alive = False
+    if not alive:
+        raise DisconnectionError("the connection was closed while it was idle")
 
 
 async def driver(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
