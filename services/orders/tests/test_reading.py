@@ -138,6 +138,24 @@ async def test_pages_hold_every_order_once_the_newest_first(world: World, page_s
     assert instants == sorted(instants, reverse=True)
 
 
+async def test_large_orders_make_short_pages(world: World) -> None:
+    """Given three orders of 700 KB, when asked for in one page, then pages end early, and nothing is lost."""
+    request = world.purchase(1000)
+    request.items[0].proxies.extend(
+        [orders_pb2.Proxy(address=f"{'a' * 60}.example", port=1, location="x" * 100)] * 1000
+    )
+    request.items.extend([request.items[0]] * 3)
+    placed = []
+    for _ in range(3):
+        request.request_id = str(uuid4())
+        placed.append((await world.place(request)).id)
+        world.clock.advance(SECOND)
+    first = await world.call(world.customer, "ListOrders", orders_pb2.ListOrdersRequest())
+    assert [order.id for order in first.orders] == [placed[2], placed[1]]
+    second = orders_pb2.ListOrdersRequest(page_token=first.next_page_token)
+    assert [order.id for order in (await world.call(world.customer, "ListOrders", second)).orders] == [placed[0]]
+
+
 async def test_a_page_is_not_moved_by_new_orders(world: World) -> None:
     """Given a first page, when an order arrives before the second is read, then the second is as it was."""
     old = await world.place(world.purchase())

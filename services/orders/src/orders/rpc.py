@@ -1,5 +1,6 @@
 """The two gRPC services. Reads go to the store with the caller's scope; changes to the commands."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from servicekit.call import current_call
 from servicekit.clock import Clock
 from servicekit.database import Database
 from servicekit.ids import parse_id
-from servicekit.paging import Pager, page_size
+from servicekit.paging import Cursor, Pager, page_size
 from servicekit.problems import invalid, not_found
 from servicekit.scope import EVERYTHING
 
@@ -35,7 +36,8 @@ from orders.store.orders import OrderFilter
 
 # Untyped on purpose: the types in grpc's stubs lack what the library has.
 Context = Any
-Listed = TypeVar("Listed")
+PAGE_BYTES = 2_000_000
+Row = TypeVar("Row")
 M = TypeVar("M", bound=Message)
 
 
@@ -46,6 +48,31 @@ class Reads:
     database: Database
     clock: Clock
     pager: Pager
+
+    def page(
+        self,
+        found: list[Row],
+        size: int,
+        to_message: Callable[[Row], M],
+        place: Callable[[Row], Cursor],
+        bound_to: Message | str = "",
+    ) -> tuple[list[M], str]:
+        """A page of what was found, with one row more than a page holds; and the token of the next page, or "".
+
+        `place` is where a row stands in the list. A page ends early where it would grow past what a gRPC message
+        should hold.
+        """
+        messages: list[M] = []
+        size_bytes = 0
+        for row in found[:size]:
+            message = to_message(row)
+            size_bytes += message.ByteSize()
+            if messages and size_bytes > PAGE_BYTES:
+                break
+            messages.append(message)
+        if len(messages) == len(found):
+            return messages, ""
+        return messages, self.pager.encode(place(found[len(messages) - 1]), bound_to=bound_to)
 
 
 class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
@@ -76,9 +103,9 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
         after = (cursor["name"], UUID(cursor["id"])) if cursor else None
         async with self._reads.database.transaction(current_call().scope) as connection:
             found = await catalogue_store.list_products(connection, after, size + 1)
-        page, more = _page(found, size)
-        token = self._reads.pager.encode({"name": page[-1].name, "id": str(page[-1].id)}) if more else ""
-        products = [product_to_message(product) for product in page]
+        products, token = self._reads.page(
+            found, size, product_to_message, lambda product: {"name": product.name, "id": str(product.id)}
+        )
         return catalogue_pb2.ListProductsResponse(products=products, next_page_token=token)
 
     async def ListPrices(
@@ -96,9 +123,7 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
                 after=UUID(cursor["id"]) if cursor else None,
                 count=size + 1,
             )
-        page, more = _page(found, size)
-        token = self._reads.pager.encode({"id": str(page[-1].id)}, bound_to=filter_) if more else ""
-        prices = [price_to_message(price) for price in page]
+        prices, token = self._reads.page(found, size, price_to_message, lambda price: {"id": str(price.id)}, filter_)
         return catalogue_pb2.ListPricesResponse(prices=prices, next_page_token=token)
 
     async def ListTaxes(
@@ -115,9 +140,8 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
                 after=UUID(cursor["id"]) if cursor else None,
                 count=size + 1,
             )
-        page, more = _page(found, size)
-        token = self._reads.pager.encode({"id": str(page[-1].id)}, bound_to=filter_) if more else ""
-        return catalogue_pb2.ListTaxesResponse(taxes=[tax_to_message(tax) for tax in page], next_page_token=token)
+        taxes, token = self._reads.page(found, size, tax_to_message, lambda tax: {"id": str(tax.id)}, filter_)
+        return catalogue_pb2.ListTaxesResponse(taxes=taxes, next_page_token=token)
 
     async def ListOffers(
         self, request: catalogue_pb2.ListOffersRequest, context: Context
@@ -135,13 +159,12 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
                 return catalogue_pb2.ListOffersResponse()
             now = self._reads.clock.now()
             found = await catalogue_store.list_offers(connection, chain, now, after, size + 1)
-        page, more = _page(found, size)
-        token = ""
-        if more:
-            last = page[-1]
-            place = {"product": last.product.name, "code": last.sku.code, "id": str(last.sku.id)}
-            token = self._reads.pager.encode(dict(place))
-        offers = [offer_to_message(offer) for offer in page]
+        offers, token = self._reads.page(
+            found,
+            size,
+            offer_to_message,
+            lambda offer: {"product": offer.product.name, "code": offer.sku.code, "id": str(offer.sku.id)},
+        )
         return catalogue_pb2.ListOffersResponse(offers=offers, next_page_token=token)
 
 
@@ -176,14 +199,14 @@ class OrderRpc(orders_pb2_grpc.OrderServiceServicer):
         wanted = _order_filter(request.filter)
         async with self._reads.database.transaction(call.scope) as connection:
             found = await order_store.list_orders(connection, call.scope, wanted, after, size + 1)
-        page, more = _page(found, size)
-        token = ""
-        if more:
-            last = page[-1]
-            place = {"created_at": last.created_at.isoformat(), "id": str(last.id)}
-            token = self._reads.pager.encode(dict(place), bound_to=request.filter)
         viewer_id = call.principal.organization_id
-        orders = [order_to_message(order, viewer_id) for order in page]
+        orders, token = self._reads.page(
+            found,
+            size,
+            lambda order: order_to_message(order, viewer_id),
+            lambda order: {"created_at": order.created_at.isoformat(), "id": str(order.id)},
+            request.filter,
+        )
         return orders_pb2.ListOrdersResponse(orders=orders, next_page_token=token)
 
 
@@ -195,11 +218,6 @@ def _order_filter(message: orders_pb2.OrderFilter) -> OrderFilter:
         created_from=instant_in(message, "created_from"),
         created_to=instant_in(message, "created_to"),
     )
-
-
-def _page(found: list[Listed], size: int) -> tuple[list[Listed], bool]:
-    """The page, of what was found with one row more than a page holds; and whether there is another."""
-    return found[:size], len(found) > size
 
 
 def _without_page(request: M) -> M:
