@@ -1,5 +1,6 @@
 """A small world for the ledger's tests, written straight into the tables: partners, resellers and customers."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -11,7 +12,7 @@ from farthing.wallet.v1.organizations_pb2 import Organization
 from servicekit.ids import new_id
 from wallet.domain.chain import broken_at
 from wallet.domain.ledger import Charge, Line, Outcome, Posted, Recharge, Refusal, Tier, Transaction
-from wallet.engine import Asked
+from wallet.engine import Asked, Engine, LedgerUnavailableError
 from wallet.store.ledger import post_line
 
 
@@ -177,3 +178,13 @@ def asked(*charges: Charge) -> list[Asked]:
 def reasons(outcomes: Sequence[Outcome]) -> list[str]:
     """'posted', or why not."""
     return [outcome.reason if isinstance(outcome, Refusal) else "posted" for outcome in outcomes]
+
+
+async def insist(engine: Engine, batch: list[Asked]) -> list[Outcome]:
+    """The answers of a batch, asked for again as callers do when the ledger is away for a moment."""
+    for _ in range(5):
+        try:
+            return await engine.post_batch(batch)
+        except LedgerUnavailableError:
+            await asyncio.sleep(0.1)
+    return await engine.post_batch(batch)

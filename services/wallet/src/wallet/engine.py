@@ -8,7 +8,9 @@ that everybody buys through is as fast as many that nobody shares. A charge that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -75,9 +77,61 @@ class _Waiting(NamedTuple):
     since_s: float
 
 
+class _Lane:
+    """Writes parts of batches one after the other; what has come meanwhile goes together.
+
+    All charges of a root take the same lane, so batches written side by side never wait for each other's locks.
+    """
+
+    def __init__(
+        self,
+        write_batch: Callable[[Sequence[Asked]], Awaitable[list[Outcome]]],
+        begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        batch_max: int,
+    ) -> None:
+        self._write_batch = write_batch
+        self._begin = begin
+        self._batch_max = batch_max
+        self._waiting: deque[tuple[Sequence[Asked], asyncio.Future[list[Outcome]]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def post(self, part: Sequence[Asked]) -> list[Outcome]:
+        answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((part, answer))
+        if self._running is None or self._running.done():
+            self._running = self._begin(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            taken = self._take()
+            try:
+                outcomes = iter(await self._write_batch([asked for part, _ in taken for asked in part]))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers of these parts
+                for _, answer in taken:
+                    if not answer.done():
+                        answer.set_exception(error)
+            else:
+                for part, answer in taken:
+                    own = list(islice(outcomes, len(part)))
+                    if not answer.done():
+                        answer.set_result(own)
+
+    def _take(self) -> list[tuple[Sequence[Asked], asyncio.Future[list[Outcome]]]]:
+        taken: list[tuple[Sequence[Asked], asyncio.Future[list[Outcome]]]] = []
+        size = 0
+        while self._waiting and (not taken or size + len(self._waiting[0][0]) <= self._batch_max):
+            part, answer = self._waiting.popleft()
+            if not answer.done():
+                taken.append((part, answer))
+                size += len(part)
+        return taken
+
+
 class Engine:
     """Posts charges over `connections` connections of its own; a batch holds at most `batch_max` of those that wait.
 
+    Batches that come whole are parted by root into as many lanes as there are connections.
     A single charge goes at once where none is under way; otherwise with all others that wait, when the batch before it
     is written, or after `gather_s` beside it: few large batches cost less than many small ones.
     """
@@ -95,6 +149,7 @@ class Engine:
         self._connections = connections
         self._collector: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lanes = [_Lane(self._write, self._begin, batch_max) for _ in range(connections)]
 
     async def post(self, asked: Asked) -> Outcome:
         """Posts one charge, in a batch with others that are on their way. Raises LedgerUnavailableError."""
@@ -107,7 +162,24 @@ class Engine:
         return await answer
 
     async def post_batch(self, batch: Sequence[Asked]) -> list[Outcome]:
-        """Posts charges in their order as one batch; each stands or falls alone. Raises LedgerUnavailableError."""
+        """Posts charges at once, those of a root in their order; each stands or falls alone.
+
+        Raises LedgerUnavailableError, where some may be posted and others not.
+        """
+        parts: dict[int, list[int]] = {}
+        for index, (charge, _) in enumerate(batch):
+            parts.setdefault(hash(charge.root_id) % len(self._lanes), []).append(index)
+        answers = await asyncio.gather(
+            *(self._lanes[lane].post([batch[index] for index in indexes]) for lane, indexes in parts.items())
+        )
+        found = {
+            index: outcome
+            for indexes, outcomes in zip(parts.values(), answers, strict=True)
+            for index, outcome in zip(indexes, outcomes, strict=True)
+        }
+        return [found[index] for index in range(len(batch))]
+
+    async def _write(self, batch: Sequence[Asked]) -> list[Outcome]:
         if not batch:
             return []
         deadline_s = _time_s() + BATCH_TIMEOUT_S
@@ -169,7 +241,7 @@ class Engine:
         taken, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
         batch = [each for each in taken if not each.answer.done()]
         try:
-            outcomes = await self.post_batch([each.asked for each in batch])
+            outcomes = await self._write([each.asked for each in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers of this batch
             for each in batch:
                 if not each.answer.done():
