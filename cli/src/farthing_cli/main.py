@@ -3,6 +3,7 @@
 import typer
 
 from farthing_cli.archive import archive_app
+from farthing_cli.demo.command import demo
 from farthing_cli.dlq import dlq_app
 from farthing_cli.problems import Problem
 from farthing_cli.stack import stack_app
@@ -13,6 +14,7 @@ from farthing_cli.verify.command import verify
 app = typer.Typer(
     help="Farthing: the billing back office of platforms that sell through resellers.", no_args_is_help=True
 )
+app.command()(demo)
 app.command()(verify)
 app.command()(token)
 app.add_typer(stack_app, name="stack")
