@@ -280,7 +280,7 @@ async def test_a_page_token_is_good_for_its_list_and_caller_only(
         token = (await reads.ListEntries(request, CONTEXT)).next_page_token
         other_wallet = pb.ListEntriesRequest(wallet_id=str(chain.wallet_ids[1]), page_size=2, page_token=token)
         await refused(reads.ListEntries(other_wallet, CONTEXT), "PAGE_TOKEN_INVALID")
-        request.page_token = "A" + token[1:]
+        request.page_token = ("B" if token[0] == "A" else "A") + token[1:]
         await refused(reads.ListEntries(request, CONTEXT), "PAGE_TOKEN_INVALID")
     with seen_by(chain, 1):
         request.page_token = token
