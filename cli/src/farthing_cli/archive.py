@@ -68,9 +68,9 @@ def _show(console: Console, result: Any) -> None:
 
 
 def _show_rows(console: Console, rows: list[dict[str, Any]]) -> None:
-    columns = [name for name in rows[0] if name != "ok"]
-    table = Table("", *columns, box=None, header_style="dim")
+    table = Table("", "", "", box=None, show_header=False)
     for row in rows:
         mark = "[green]✓[/green]" if row.get("ok", True) else "[red]✗[/red]"
-        table.add_row(mark, *(escape(str(row[name])) for name in columns))
+        faults = "".join(f"\n[red]{escape(str(fault))}[/]" for fault in row.get("faults", ()))
+        table.add_row(mark, escape(str(row["name"])), f"[dim]{escape(str(row['found']))}[/]{faults}")
     console.print(table)

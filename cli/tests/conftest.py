@@ -1,0 +1,102 @@
+"""A small real world: one purchase and its top-ups, made through gRPC, at rest."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from farthing_cli.calls import Services
+from farthing_cli.demo import world
+from farthing_cli.demo.people import People
+from local_stack.stack import Stack
+
+FARTHING = str(Path(sys.executable).with_name("farthing"))
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def environment(running_stack: Stack) -> dict[str, str]:
+    """The running stack's."""
+    return running_stack.env()
+
+
+@pytest.fixture(scope="session")
+def farthing(environment: dict[str, str]) -> Run:
+    """Runs the command as a person would."""
+
+    def run(*arguments: str, **changed: str) -> "subprocess.CompletedProcess[str]":
+        values = {**environment, **changed}
+        return subprocess.run(
+            [FARTHING, *arguments], env=values, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def people(environment: dict[str, str]) -> dict[str, str]:
+    """A platform, a partner, a customer with a paid order; the ids of the organizations by domain."""
+    return asyncio.run(_buy_something(environment))
+
+
+async def _buy_something(environment: dict[str, str]) -> dict[str, str]:
+    companies = {company.domain: company for company in world.COMPANIES}
+    async with Services(environment) as services:
+        someone = People(environment, services, "test")
+        for domain in (world.NIMBUS, world.NORTHWIND, world.THISTLE):
+            await someone.found(companies[domain])
+        for domain in (world.NORTHWIND, world.THISTLE):
+            await someone.open_books(domain)
+        await someone.stock()
+        for domain in (world.NIMBUS, world.NORTHWIND):
+            await someone.price_list(domain)
+        for payment in world.PAYMENTS:
+            if payment.domain in (world.NORTHWIND, world.THISTLE):
+                await someone.top_up(payment)
+        await someone.buy(world.THISTLE, "team-starter", 1)
+        return {domain: team.id for domain, team in someone.teams.items()}
+
+
+@pytest.fixture(scope="session")
+def verdict(farthing: Run, people: dict[str, str]) -> Callable[[], dict[int, list[str]]]:
+    """Runs `farthing verify --json`; the numbers of the invariants that fail, with their faults."""
+
+    def check(wait_s: int = 30) -> dict[int, list[str]]:
+        done = farthing("verify", "--json", "--wait", str(wait_s))
+        report: dict[str, Any] = json.loads(done.stdout)
+        failed = {found["number"]: found["faults"] for found in report["invariants"] if not found["ok"]}
+        assert done.returncode == (1 if failed else 0), done.stderr
+        assert report["ok"] is not bool(failed)
+        return failed
+
+    return check
+
+
+@pytest.fixture
+def as_superuser(environment: dict[str, str]) -> Callable[[str, str], None]:
+    """Runs SQL in a service's database past every trigger and policy, as only an intruder would."""
+
+    def run(database: str, sql: str) -> None:
+        asyncio.run(_execute(environment, database, sql))
+
+    return run
+
+
+async def _execute(environment: dict[str, str], database: str, sql: str) -> None:
+    connection = await asyncpg.connect(
+        host=environment["PGHOST"],
+        port=int(environment["PGPORT"]),
+        user=environment["PGUSER"],
+        password=environment["PGPASSWORD"],
+        database=database,
+    )
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(sql)
+    finally:
+        await connection.close()

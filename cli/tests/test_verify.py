@@ -1,0 +1,149 @@
+"""`farthing verify` on a small real world: it holds, and each planted fault is found by its invariant alone."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+Verdict = Callable[..., dict[int, list[str]]]
+AsSuperuser = Callable[[str, str], None]
+
+# Which invariants must fail; the database; the fault; its cure. Tables named `kept_..` hold what was there.
+FAULTS = {
+    "a transaction without lines": (
+        {1},
+        "wallet",
+        "INSERT INTO transactions SELECT root_id, gen_random_uuid(), organization_id, NULL, posted_at, 4::smallint, "
+        "currency, '', 'planted', 'planted', request_sha256 FROM transactions LIMIT 1",
+        "DELETE FROM transactions WHERE request_key = 'planted'",
+    ),
+    "a balance that is no sum": (
+        {2},
+        "wallet",
+        "UPDATE wallets SET balance_micros = balance_micros + 1",
+        "UPDATE wallets SET balance_micros = balance_micros - 1",
+    ),
+    "a hash of the ledger": (
+        {3},
+        "wallet",
+        "CREATE TABLE kept_lines AS SELECT * FROM lines WHERE type = 2; "
+        "UPDATE lines SET hash = sha256(hash) WHERE type = 2",
+        "UPDATE lines l SET hash = k.hash FROM kept_lines k "
+        "WHERE k.wallet_id = l.wallet_id AND k.sequence = l.sequence; DROP TABLE kept_lines",
+    ),
+    "what a transaction was for": (
+        {3},
+        "wallet",
+        "UPDATE transactions SET item = item || '!'",
+        "UPDATE transactions SET item = left(item, -1)",
+    ),
+    "a hash of the manifest": (
+        {3},
+        "documents",
+        "CREATE TABLE kept_manifest AS SELECT * FROM manifest; UPDATE manifest SET hash = sha256(hash)",
+        "UPDATE manifest m SET hash = k.hash FROM kept_manifest k "
+        "WHERE k.root_id = m.root_id AND k.sequence = m.sequence; DROP TABLE kept_manifest",
+    ),
+    "a reply that is none": (
+        {4},
+        "wallet",
+        "INSERT INTO requests SELECT root_id, requester, method, 'planted', body_sha256, '\\xff' FROM requests LIMIT 1",
+        "DELETE FROM requests WHERE request_id = 'planted'",
+    ),
+    "a mail that was not sent": (
+        {5},
+        "documents",
+        "UPDATE deliveries SET state = 'FAILED'",
+        "UPDATE deliveries SET state = 'SENT'",
+    ),
+    "an amount of an order": (
+        {5},
+        "orders",
+        "UPDATE order_item_tiers SET net_micros = net_micros + 1 WHERE tier = 2",
+        "UPDATE order_item_tiers SET net_micros = net_micros - 1 WHERE tier = 2",
+    ),
+    "a lost row of the outbox": (
+        {7},
+        "wallet",
+        "CREATE TABLE kept_outbox AS SELECT * FROM outbox WHERE id = (SELECT min(id) FROM outbox); "
+        "DELETE FROM outbox WHERE id = (SELECT id FROM kept_outbox)",
+        "INSERT INTO outbox OVERRIDING SYSTEM VALUE SELECT * FROM kept_outbox; DROP TABLE kept_outbox",
+    ),
+    "an event that did not act": (
+        {8},
+        "usage",
+        "CREATE TABLE kept_inbox AS SELECT * FROM inbox; DELETE FROM inbox",
+        "INSERT INTO inbox SELECT * FROM kept_inbox; DROP TABLE kept_inbox",
+    ),
+    "another hash of a document": (
+        {5, 15},
+        "documents",
+        "CREATE TABLE kept_documents AS SELECT * FROM documents; UPDATE documents SET sha256 = sha256(sha256)",
+        "UPDATE documents d SET sha256 = k.sha256 FROM kept_documents k WHERE k.id = d.id; DROP TABLE kept_documents",
+    ),
+    "a lock that is shorter than promised": (
+        {15},
+        "documents",
+        "UPDATE documents SET retained_until = retained_until + interval '1 year'",
+        "UPDATE documents SET retained_until = retained_until - interval '1 year'",
+    ),
+    "a gap in the receipts' numbers": (
+        {15},
+        "documents",
+        "UPDATE counters SET last = last + 1",
+        "UPDATE counters SET last = last - 1",
+    ),
+    "a copy of the tree": (
+        {16},
+        "usage",
+        "UPDATE organizations SET name = name || '!'",
+        "UPDATE organizations SET name = left(name, -1)",
+    ),
+    "an order that waits": (
+        {17},
+        "orders",
+        "INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name, "
+        "payer_email, payment_method, currency, charge_lease_until, created_at) "
+        "SELECT root_id, gen_random_uuid(), 'PLANTED', 'PENDING_PAYMENT', type, organization_id, seller_id, "
+        "payer_subject, payer_name, payer_email, payment_method, currency, now() + interval '1 hour', "
+        "now() - interval '2 minutes' FROM orders LIMIT 1",
+        "DELETE FROM orders WHERE number = 'PLANTED'",
+    ),
+}
+
+
+def test_a_sound_world_holds(verdict: Verdict) -> None:
+    """Given a purchase and two top-ups at rest. When verified. Then every invariant holds."""
+    assert verdict() == {}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found(name: str, verdict: Verdict, as_superuser: AsSuperuser) -> None:
+    """Given a sound world. When a row is changed behind the system's back. Then that invariant fails, no other."""
+    expected, database, plant, cure = FAULTS[name]
+    assert verdict() == {}
+    as_superuser(database, plant)
+    try:
+        found = verdict(0)
+    finally:
+        as_superuser(database, cure)
+    assert set(found) == expected, found
+    assert all(found.values()), "a failed invariant says what it found"
+
+
+def test_a_person_reads_it(farthing: Callable[..., object], people: dict[str, str]) -> None:
+    """Given a sound world. When verified without --json. Then every invariant is named with what was compared."""
+    done = farthing("verify")
+    assert done.returncode == 0
+    assert "Every transaction sums to zero" in done.stdout
+    assert "All 10 invariants hold" in done.stdout
+
+
+def test_a_part_that_is_down_is_named(farthing: Callable[..., object], people: dict[str, str]) -> None:
+    """Given no Kafka at the address. When verified. Then it says so in words, with exit code 1."""
+    done = farthing("verify", "--json", KAFKA_BOOTSTRAP="127.0.0.1:1")
+    assert done.returncode == 1
+    assert "127.0.0.1:1 does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(done.stdout)
