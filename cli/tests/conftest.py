@@ -4,7 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,23 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def environment(running_stack: Stack) -> dict[str, str]:
-    """The running stack's."""
-    return running_stack.env()
+def own_stack() -> Iterator[Stack]:
+    """A stack for `verify` alone: other tests leave rows in theirs that no service would write."""
+    folder = Path(tempfile.mkdtemp(prefix="farthing-test-"))
+    # A mkdtemp folder is closed to others, but as root PostgreSQL runs as another user.
+    folder.chmod(0o711)
+    started = Stack(folder)
+    try:
+        started.up()
+        yield started
+    finally:
+        started.destroy()
+
+
+@pytest.fixture(scope="session")
+def environment(own_stack: Stack) -> dict[str, str]:
+    """Its addresses and credentials."""
+    return own_stack.env()
 
 
 @pytest.fixture(scope="session")

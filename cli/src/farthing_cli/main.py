@@ -27,5 +27,5 @@ def main() -> None:
     try:
         app()
     except Problem as problem:
-        notes().print(f"farthing: {problem}", style="red", markup=False)
+        notes().print(f"farthing: {problem}", style="red", markup=False, soft_wrap=True)
         raise SystemExit(problem.exit_code) from None
