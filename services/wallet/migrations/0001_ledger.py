@@ -41,7 +41,7 @@ def _wallets() -> None:
             created_at timestamptz NOT NULL DEFAULT farthing_now(),
             -- farthing.wallet.v1.Earnings of the owner: 1 REVENUE, 2 WALLET
             earnings smallint NOT NULL DEFAULT 1 CHECK (earnings IN (1, 2)),
-            -- 1 current, 2 closed: of an organization that moved to another seller or currency
+            -- 1 current, 2 closed: of an organization that moved to another seller
             state smallint NOT NULL DEFAULT 1 CHECK (state IN (1, 2)),
             currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
             last_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (octet_length(last_hash) = 32),

@@ -462,6 +462,18 @@ async def test_list_pages_by_domain_within_the_scope(house: House, tree: Tree) -
     assert foreign == []
 
 
+async def test_logos_make_a_page_shorter_not_too_large(house: House, tree: Tree) -> None:
+    """Given buyers with large logos, when they are listed, then a page stays small, and all come over several."""
+    logo = organizations_pb2.Branding(logo=b"<svg/>".ljust(262_144))
+    with as_service():
+        made = [(await house.create(tree.customer, "logo", branding=logo)).domain for _ in range(6)]
+        request = organizations_pb2.ListOrganizationsRequest(parent_id=tree.customer.id)
+        page = await house.organizations.ListOrganizations(request, None)
+        assert len(page.organizations) == 4
+        assert page.ByteSize() < 1_500_000
+        assert await _listed(house, parent_id=tree.customer.id) == sorted(made)
+
+
 async def test_page_tokens_are_the_callers_own(house: House, tree: Tree) -> None:
     """Given a page token, when another tenant, or another filter, uses it, then it is refused."""
     with member_of(tree.partner, method="/test/List"):

@@ -81,9 +81,10 @@ async def update_organization(
 
         async def change(connection: AsyncConnection) -> organizations_pb2.Organization:
             before = await _held(connection, found, changing_tree=parent is not None)
-            after = changed(before, asked, fields)
+            # Without a parent to move to, it stays where it is, even if somebody else has moved it meanwhile.
+            after = changed(before, asked, fields if parent else fields - {"parent_id"})
             rules.check_change(before, after, actor())
-            if parent is not None and after.parent_id != before.parent_id:
+            if parent and after.parent_id != before.parent_id:
                 seller = await _still_seen_parent(connection, parent, actor(), held=True)
                 after = rules.move(after, seller)
                 await _follow(connection, after)

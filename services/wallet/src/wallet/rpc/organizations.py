@@ -17,6 +17,9 @@ from wallet.store import organizations as store
 
 Context = Any
 
+# A page is shorter than asked for rather than too large a message; one organization is 0.8 MB at most.
+PAGE_BYTES = 1_000_000
+
 
 class OrganizationRpc(organizations_pb2_grpc.OrganizationServiceServicer):
     """Handlers; the server has checked who calls and what they sent."""
@@ -74,17 +77,17 @@ class OrganizationRpc(organizations_pb2_grpc.OrganizationServiceServicer):
         cursor = self._pager.decode(request.page_token, bound_to=request.parent_id)
         scope = current_call().scope
         async with self._database.transaction(scope) as connection:
-            found = await store.page(
+            found, more = await store.page(
                 connection,
                 scope,
                 parent_id=parse_id(request.parent_id),
                 after=str(cursor["domain"]) if cursor else "",
-                limit=size + 1,
+                limit=size,
+                max_bytes=PAGE_BYTES,
             )
         response = organizations_pb2.ListOrganizationsResponse(
-            organizations=[organization_to_message(each) for each in found[:size]]
+            organizations=[organization_to_message(each) for each in found]
         )
-        if len(found) > size:
-            last = found[size - 1]
-            response.next_page_token = self._pager.encode({"domain": last.domain}, bound_to=request.parent_id)
+        if more:
+            response.next_page_token = self._pager.encode({"domain": found[-1].domain}, bound_to=request.parent_id)
         return response

@@ -18,11 +18,19 @@ _LOCK_BELOW = text(
     "SELECT resource FROM organizations WHERE root_id = :root_id AND ancestor_ids @> ARRAY[:id]::uuid[]"
     " ORDER BY id FOR NO KEY UPDATE"
 )
-_PAGE = text(
-    "SELECT resource FROM organizations"
-    " WHERE (:everything OR id = :scope OR ancestor_ids @> ARRAY[CAST(:scope AS uuid)]) AND domain > :after"
-    " AND (CAST(:parent_id AS uuid) IS NULL OR parent_id = :parent_id) ORDER BY domain LIMIT :limit"
-)
+# Logos make organizations large: `bytes_before` is what those before it in the page weigh.
+_PAGE = text("""
+    SELECT resource, candidates FROM (
+        SELECT resource, domain, count(*) OVER () AS candidates,
+               sum(octet_length(resource)) OVER (ORDER BY domain) - octet_length(resource) AS bytes_before
+        FROM (
+            SELECT resource, domain FROM organizations
+            WHERE (:everything OR id = :scope OR ancestor_ids @> ARRAY[CAST(:scope AS uuid)]) AND domain > :after
+              AND (CAST(:parent_id AS uuid) IS NULL OR parent_id = :parent_id)
+            ORDER BY domain LIMIT :limit + 1
+        ) AS next
+    ) AS weighed WHERE bytes_before < :max_bytes ORDER BY domain LIMIT :limit
+""")
 
 
 async def claim_domain(connection: AsyncConnection, domain: str) -> bool:
@@ -61,14 +69,20 @@ async def lock_below(connection: AsyncConnection, organization: Organization) ->
 
 
 async def page(
-    connection: AsyncConnection, scope: Scope, *, parent_id: UUID | None, after: str, limit: int
-) -> list[Organization]:
-    """Up to `limit` organizations of the scope by domain, after the domain `after`; only the buyers of `parent_id`."""
+    connection: AsyncConnection, scope: Scope, *, parent_id: UUID | None, after: str, limit: int, max_bytes: int
+) -> tuple[list[Organization], bool]:
+    """Organizations of the scope by domain, after the domain `after`, and whether there are more.
+
+    Only the buyers of `parent_id`, where it is given. Up to `limit`, and none after `max_bytes` are reached.
+    """
     values = {
         "everything": scope.everything,
         "scope": scope.organization_id,
         "parent_id": parent_id,
         "after": after,
         "limit": limit,
+        "max_bytes": max_bytes,
     }
-    return directory.organizations((await connection.execute(_PAGE, values)).scalars().all())
+    rows = (await connection.execute(_PAGE, values)).all()
+    more = bool(rows) and rows[0].candidates > len(rows)
+    return directory.organizations([row.resource for row in rows]), more
