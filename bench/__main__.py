@@ -6,7 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from bench.harness import ROUNDS_MIN, Effort, Result, versions, write
@@ -39,7 +39,8 @@ def _asked() -> argparse.Namespace:
 
 def _measure(name: str, effort: Effort, console: Console) -> Result:
     module = importlib.import_module(f"bench.{name}")
-    console.rule(f"[bold]{module.ROW.title}")
+    console.rule(f"[bold]{module.ROW.name}")
+    console.print(f"{module.ROW.title}\nbeside {module.ROW.against}", style="dim", highlight=False)
     with console.status("beginning") as status:
 
         def progress(text: str) -> None:
@@ -53,21 +54,25 @@ def _measure(name: str, effort: Effort, console: Console) -> Result:
 
 def _table(results: list[Result]) -> Table:
     table = Table(title="Farthing's speeds", caption="medians of rounds; the ratio is the median of the rounds' ratios")
-    for heading in ("what", "value", "unit", "beside", "its value", "ratio", "target", "reached"):
-        table.add_column(heading, justify="right" if heading in ("value", "its value", "ratio", "target") else "left")
+    for heading in ("row", "value", "unit", "beside", "ratio", "target", "reached"):
+        justify: JustifyMethod = "right" if heading in ("value", "beside", "ratio", "target") else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for result in results:
         row = result.row
         table.add_row(
-            row.title,
-            f"{result.value:,.4g}",
+            row.name,
+            _figure(result.value),
             row.unit,
-            row.against,
-            f"{result.against_value:,.4g}",
+            _figure(result.against_value),
             f"{result.ratio:.2f}",
             f"{'>=' if row.bound == 'at_least' else '<='} {row.target:g}",
             "[green]yes" if result.reached else "[red]no",
         )
     return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
