@@ -4,8 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,13 @@ FARTHING = str(Path(sys.executable).with_name("farthing"))
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="session")
-def own_stack() -> Iterator[Stack]:
-    """A stack for `verify` alone: other tests leave rows in theirs that no service would write."""
-    folder = Path(tempfile.mkdtemp(prefix="farthing-test-"))
-    # A mkdtemp folder is closed to others, but as root PostgreSQL runs as another user.
-    folder.chmod(0o711)
-    started = Stack(folder)
-    try:
-        started.up()
-        yield started
-    finally:
-        started.destroy()
-
-
-@pytest.fixture(scope="session")
-def environment(own_stack: Stack) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def environment(running_stack: Stack) -> dict[str, str]:
     """Its addresses and credentials."""
-    return own_stack.env()
+    return running_stack.env()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def farthing(environment: dict[str, str]) -> Run:
     """Runs the command as a person would."""
 
@@ -53,7 +38,7 @@ def farthing(environment: dict[str, str]) -> Run:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def people(environment: dict[str, str]) -> dict[str, str]:
     """A platform, a partner, a customer with a paid order; the ids of the organizations by domain."""
     return asyncio.run(_buy_something(environment))
@@ -77,7 +62,7 @@ async def _buy_something(environment: dict[str, str]) -> dict[str, str]:
         return {domain: team.id for domain, team in someone.teams.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def verdict(farthing: Run, people: dict[str, str]) -> Callable[[], dict[int, list[str]]]:
     """Runs `farthing verify --json`; the numbers of the invariants that fail, with their faults."""
 

@@ -7,9 +7,9 @@ from typing import Any
 from local_stack.stack import Stack
 
 
-def test_the_story_holds_and_leaves_the_stack_as_it_was(farthing: Callable[..., Any], own_stack: Stack) -> None:
+def test_the_story_holds_and_leaves_the_stack_as_it_was(farthing: Callable[..., Any], running_stack: Stack) -> None:
     """Given a stack that is up. When the demo runs once. Then all of it holds, and what ran before still runs."""
-    done = farthing("demo", "--once", "--json", "--folder", str(own_stack.folder))
+    done = farthing("demo", "--once", "--json", "--folder", str(running_stack.folder))
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
     assert told["ok"]
@@ -18,4 +18,4 @@ def test_the_story_holds_and_leaves_the_stack_as_it_was(farthing: Callable[..., 
         assert order["postings"] == 8, "three tiers, the platform's without tax"
         assert order["mailed_to"] == ["maya@lantern.example", "tom@lantern.example"]
     assert told["refusal"]["reason"] == "SELLER_CANNOT_SELL"
-    assert all(part.health == "ok" for part in own_stack.status())
+    assert all(part.health == "ok" for part in running_stack.status())

@@ -35,7 +35,7 @@ def up(
     if as_json:
         _print_status(stack, services=services, as_json=True)
     else:
-        _notes.print('  ready. Connect with: eval "$(farthing stack env --export)"', style="green")
+        _notes.print('  ready. Connect with: eval "$(farthing stack env)"', style="green")
 
 
 @stack_app.command()
@@ -74,7 +74,6 @@ def status(
 @stack_app.command()
 def env(
     folder: Folder = DEFAULT_FOLDER,
-    export: Annotated[bool, typer.Option("--export", help="Put `export` before each line.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print every address and development credential as KEY=value lines for a shell."""
@@ -82,7 +81,7 @@ def env(
         values = Stack(folder).env()
     except StackError as error:
         _fail(error)
-    typer.echo(json.dumps(values, indent=2) if as_json else environment.lines(values, export=export))
+    typer.echo(json.dumps(values, indent=2) if as_json else environment.lines(values))
 
 
 def _print_status(stack: Stack, *, services: bool, as_json: bool) -> None:

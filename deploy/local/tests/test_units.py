@@ -16,20 +16,26 @@ from local_stack.processes import Processes, identity
 
 
 def test_env_lines_survive_the_shell(tmp_path: Path) -> None:
-    """Given values with blanks, quotes, dollars. When a shell evaluates them. Then it has the same values."""
+    """Given values with blanks, quotes, dollars. When a shell evaluates them. Then programs get the same values."""
     values = {"PLAIN": "127.0.0.1:5", "ODD": 'it\'s a $HOME `x` "y" \\ z', "EMPTY": ""}
     script = tmp_path / "env"
-    for export in (False, True):
-        script.write_text(environment.lines(values, export=export))
-        shell = f'set -a; eval "$(cat {script})"; printf "%s|%s|%s" "$PLAIN" "$ODD" "$EMPTY"'
-        said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
-        assert said == "|".join(values.values())
+    script.write_text(environment.lines(values))
+    for shell in ("sh", "bash"):
+        said = subprocess.run([shell, "-c", f'eval "$(cat {script})"; env'], capture_output=True, text=True, check=True)
+        assert {f"{key}={value}" for key, value in values.items()} <= set(said.stdout.splitlines())
+
+
+def test_env_lines_are_all_assignments() -> None:
+    """Given values. When their lines are read by a program. Then each is KEY=value, the values' own first."""
+    lines = environment.lines({"A": "1", "B": "2"}).splitlines()
+    assert lines[:2] == ["A=1", "B=2"]
+    assert all("=" in line for line in lines)
 
 
 def test_env_lines_may_be_evaluated_unquoted(tmp_path: Path) -> None:
-    """Given ordinary values. When `eval $(..)` is typed without quotes. Then every variable is set."""
+    """Given ordinary values. When `eval $(..)` is typed without quotes. Then every program gets them."""
     script = tmp_path / "env"
-    script.write_text(environment.lines({"A": "postgresql://u:p@127.0.0.1:1/x", "B": "2"}, export=True))
+    script.write_text(environment.lines({"A": "postgresql://u:p@127.0.0.1:1/x", "B": "2"}))
     said = subprocess.run(["sh", "-c", f"eval $(cat {script}); env"], capture_output=True, text=True, check=True)
     assert "A=postgresql://u:p@127.0.0.1:1/x" in said.stdout.splitlines()
     assert "B=2" in said.stdout.splitlines()

@@ -222,7 +222,7 @@ class Printer:
             self.console.print(f"  [dim]{name:<11}[/]{escape(address)}", soft_wrap=True)
         self.console.print("\n  [dim]In another terminal, in this folder:[/]")
         for line in (
-            'eval "$(.venv/bin/farthing stack env --export)"',
+            'eval "$(.venv/bin/farthing stack env)"',
             f"TOKEN=$(.venv/bin/farthing token --org {world.LANTERN} --role boss)",
             'grpcurl -plaintext -H "authorization: Bearer $TOKEN" $ORDERS_GRPC \\\n'
             "      farthing.orders.v1.OrderService/ListOrders",

@@ -79,10 +79,14 @@ def of_service(stack: Mapping[str, str], service: str) -> dict[str, str]:
     }
 
 
-def lines(values: Mapping[str, str], *, export: bool = False) -> str:
-    """`KEY=value` lines, quoted for a POSIX shell, each with `export` before it if asked for."""
-    prefix = "export " if export else ""
-    return "\n".join(f"{prefix}{key}={shlex.quote(value)}" for key, value in values.items())
+def lines(values: Mapping[str, str]) -> str:
+    """`KEY=value` lines, quoted for a POSIX shell.
+
+    The last line is one more assignment to whoever reads lines, and an `export` of all of them to a shell, so that
+    one `eval` reaches psql and every other program.
+    """
+    assignments = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
+    return "\n".join([*assignments, f"FARTHING_EXPORTED=yes export {' '.join(values)}"])
 
 
 def _postgres(state: State, external: Addresses) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""Pytest fixtures: one local stack for a whole test run, in a folder of its own, removed afterwards."""
+"""Pytest fixtures: local stacks in folders of their own, removed afterwards."""
 
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,29 +13,44 @@ from local_stack.stack import Stack
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """PostgreSQL, Kafka, S3 and SMTP, started when the first test asks; no service runs or is migrated."""
+    """PostgreSQL, Kafka, S3 and SMTP, shared by the whole run; no service runs or is migrated."""
+    with _temporary() as made:
+        made.up(services=False, progress=_progress(request))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A whole house with all five services, for one module of tests.
+
+    Not the shared servers: tests of single services leave rows and events there that no other service would
+    understand, and `farthing verify` rightly finds them.
+    """
+    with _temporary() as made:
+        made.up(progress=_progress(request))
+        yield made
+
+
+@contextmanager
+def _temporary() -> Iterator[Stack]:
+    folder = Path(tempfile.mkdtemp(prefix="farthing-test-"))
+    # A mkdtemp folder is closed to others, but as root PostgreSQL runs as another user.
+    folder.chmod(0o711)
+    made = Stack(folder)
+    # Ended by SIGTERM (`timeout`, CI), pytest would otherwise leave without stopping the stack.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield made
+    finally:
+        made.destroy()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _progress(request: pytest.FixtureRequest) -> Callable[[str], None]:
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
 
     def progress(line: str) -> None:
         if reporter is not None:
             reporter.write_line(f"  stack: {line}")
 
-    folder = Path(tempfile.mkdtemp(prefix="farthing-test-"))
-    # A mkdtemp folder is closed to others, but as root PostgreSQL runs as another user.
-    folder.chmod(0o711)
-    started = Stack(folder)
-    # Ended by SIGTERM (`timeout`, CI), pytest would otherwise leave without stopping the stack.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        started.up(services=False, progress=progress)
-        yield started
-    finally:
-        started.destroy()
-        signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture(scope="session")
-def running_stack(stack: Stack) -> Stack:
-    """The same stack with all five services migrated and serving."""
-    stack.up(services=True)
-    return stack
+    return progress
