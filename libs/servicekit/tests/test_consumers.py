@@ -311,6 +311,7 @@ async def test_silence_before_the_end_of_the_topic_is_noticed(hearing: Hearing) 
         (ConnectionRefusedError(), True),
         (TimeoutError(), True),
         (PoolTimeoutError("pool is empty"), True),
+        (asyncpg.InternalClientError("another operation (2) is in progress"), True),
         (asyncpg.DeadlockDetectedError("x"), True),
         (asyncpg.TooManyConnectionsError("x"), True),
         (asyncpg.DiskFullError("x"), True),

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from servicekit.consumers import Consumer, ConsumerLoop
 from servicekit.database import driver
@@ -201,3 +202,23 @@ async def test_a_restart_of_postgresql_is_survived(base: Any, kafka: Any, runnin
 
     await eventually(lambda: all_published(base), 30)
     assert numbers(kafka, await kafka.read(kafka.topic, 2)) == ["before", "after"]
+
+
+async def test_a_connection_that_breaks_within_a_statement_is_survived(base: Any, kafka: Any, running: Any) -> None:
+    """Given a server that goes away within a statement, which asyncpg reports as a fault of its own, When the relay
+    meets that, Then it begins anew."""
+
+    class Breaking:
+        met = False
+
+        async def connect(self) -> Any:
+            if not self.met:
+                self.met = True
+                raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+            return await base.database.connect()
+
+    broken = Breaking()
+    running.start(Relay(broken, kafka.bootstrap, "kit").run())  # type: ignore[arg-type]
+    await write(base, event(kafka, "after"))
+    await eventually(lambda: all_published(base), 30)
+    assert broken.met

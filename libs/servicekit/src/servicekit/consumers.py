@@ -15,7 +15,7 @@ import asyncpg
 import grpc.aio
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
@@ -113,7 +113,8 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(cause, asyncpg.InterfaceError):
         # asyncpg.DataError: a value that fits no column. It will not fit tomorrow either.
         return not isinstance(cause, ValueError)
-    return isinstance(cause, NotYet | OSError | TimeoutError | PoolTimeoutError)
+    # InternalClientError: what asyncpg says of a connection that broke in the middle of a statement.
+    return isinstance(cause, NotYet | OSError | TimeoutError | PoolTimeoutError | asyncpg.InternalClientError)
 
 
 class ConsumerLoop:
@@ -146,7 +147,7 @@ class ConsumerLoop:
                     raise
                 log.warning("consumer lost its connection, trying again", consumer=self._consumer.name)
                 await asyncio.sleep(RETRY_S)
-            except (OSError, TimeoutError, KafkaError, Stuck, IllegalStateError) as error:
+            except Exception as error:  # noqa: BLE001 - aiokafka fails in more ways than its errors name
                 log.warning("consumer stopped, trying again", consumer=self._consumer.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
 

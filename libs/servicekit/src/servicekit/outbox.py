@@ -19,7 +19,6 @@ import asyncpg
 import prometheus_client
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from google.protobuf.message import Message
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -115,13 +114,7 @@ class Relay:
                     raise
                 log.warning("outbox relay lost its producer, trying again", service=self._service)
                 await asyncio.sleep(RETRY_S)
-            except (
-                OSError,
-                TimeoutError,
-                KafkaError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-            ) as error:
+            except Exception as error:  # noqa: BLE001 - asyncpg and aiokafka fail in more ways than their errors name
                 log.warning("outbox relay stopped, trying again", service=self._service, error=repr(error))
                 await asyncio.sleep(RETRY_S)
 
@@ -147,7 +140,7 @@ class Relay:
                 await stop_bounded(producer)
         finally:
             # A broken connection has nothing left to say good-bye to.
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            with contextlib.suppress(Exception):
                 await connection.close(timeout=2)
 
     async def _publish(self, connection: "asyncpg.Connection[Any]", producer: AIOKafkaProducer) -> int:
