@@ -5,7 +5,7 @@ import signal
 
 import grpc
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from farthing.documents.v1 import documents_pb2
 from farthing.orders.v1 import orders_pb2
 from servicekit.testing import eventually
@@ -125,25 +125,29 @@ async def test_books_hold(world: World, books_hold: object) -> None:
 
 
 async def _republish(bootstrap: str, topic: str) -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest")
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
     await consumer.start()
     await producer.start()
     count = 0
     try:
-        for number in sorted(await producer.partitions_for(topic)):
-            partition = TopicPartition(topic, number)
-            consumer.assign([partition])
-            end = (await consumer.end_offsets([partition]))[partition]
-            await consumer.seek_to_beginning(partition)
-            while await consumer.position(partition) < end:
-                for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
+        ends = await consumer.end_offsets(consumer.assignment())
+        behind = {partition for partition, end in ends.items() if end > 0}
+        async with asyncio.timeout(60):
+            while behind:
+                for partition, records in (await consumer.getmany(timeout_ms=500)).items():
                     for record in records:
-                        if record.offset < end:
+                        if record.offset < ends[partition]:
                             await producer.send_and_wait(
-                                topic, record.value, key=record.key, headers=list(record.headers), partition=number
+                                topic,
+                                record.value,
+                                key=record.key,
+                                headers=list(record.headers),
+                                partition=partition.partition,
                             )
                             count += 1
+                    if records[-1].offset >= ends[partition] - 1:
+                        behind.discard(partition)
     finally:
         await consumer.stop()
         await producer.stop()
