@@ -1,6 +1,7 @@
 """`farthing demo`: brings the stack up, tells the story, proves it, and keeps it running."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import typer
 from local_stack import Stack, StackError
 from local_stack.layout import PARTS
 from local_stack.stack import DEFAULT_FOLDER, STOP_ORDER
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.markup import escape
 from servicekit.clock import SYSTEM_CLOCK
@@ -25,6 +27,10 @@ from farthing_cli.verify.proof import Report
 
 HEAL_EVERY_S = 5.0
 REST_S = 60.0
+# rich's own picture loads its typeface from elsewhere; the reader's will do.
+SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
+    "Fira Code", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono'"
+)
 
 
 def demo(
@@ -80,7 +86,7 @@ def _tell(environment: Mapping[str, str], printer: Printer, picture: Path | None
     printer.heading("Proof: every invariant, read from databases, topics, archive and mail")
     report = proved(environment, REST_S, printer.console)
     if picture is not None:
-        printer.console.save_svg(str(picture), title="make demo", clear=False)
+        printer.console.save_svg(str(picture), title="make demo", clear=False, code_format=SVG_FORMAT)
     return outcome, report
 
 
