@@ -51,17 +51,15 @@ async def database(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> As
     for role in ("owner", "app"):
         await superuser.execute(f"CREATE ROLE {name}_{role} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'test'")
     await superuser.execute(f"CREATE DATABASE {name} OWNER {name}_owner")
+    await superuser.close()
     address = f"{env['PGHOST']}:{env['PGPORT']}/{name}"
     migrations: Path = tmp_path_factory.mktemp("migrations")
     (migrations / "0001_directory.py").write_text(REVISION)
     await migrate(f"postgresql://{name}_owner:test@{address}", migrations)
     made = Database(f"postgresql://{name}_app:test@{address}", pool_size=4)
     yield made
+    # The database goes with the stack, as does the role: other tests may have killed the server meanwhile.
     await made.close()
-    await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    for role in ("owner", "app"):
-        await superuser.execute(f"DROP ROLE {name}_{role}")
-    await superuser.close()
 
 
 def organization(parent: Organization | None, name: str) -> Organization:

@@ -209,14 +209,14 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
         host=env["PGHOST"], port=int(env["PGPORT"]), user=env["PGUSER"], password=env["PGPASSWORD"], database="postgres"
     )
     await superuser.execute(f"CREATE DATABASE {name} OWNER orders_owner")
+    await superuser.close()
     urls = {
         key: f"{env[key].rpartition('/')[0]}/{name}" for key in ("ORDERS_DATABASE_URL", "ORDERS_OWNER_DATABASE_URL")
     }
     database = await service_database({**env, **urls}, "orders", pool_size=10)
     yield database
+    # The database goes with the stack: other tests may have killed the server meanwhile.
     await database.close()
-    await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await superuser.close()
 
 
 @pytest.fixture
