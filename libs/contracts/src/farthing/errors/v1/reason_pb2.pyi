@@ -72,6 +72,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: a top-up that is settled or failed already."""
     ERROR_REASON_PAYMENT_REFUSED: _ErrorReason.ValueType  # 37
     """FAILED_PRECONDITION: the payment provider refused."""
+    ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: the hold is captured, released or expired already."""
+    ERROR_REASON_HOLD_EXCEEDED: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: a capture of more than the hold set aside in a wallet."""
+    ERROR_REASON_REFUND_EXCEEDS_CHARGE: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION: a refund that, with those before it, is more than was paid; metadata has left_micros."""
+    ERROR_REASON_ADJUSTMENT_NOT_PENDING: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: an adjustment that is posted or rejected already."""
+    ERROR_REASON_SECOND_PERSON_NEEDED: _ErrorReason.ValueType  # 42
+    """PERMISSION_DENIED: a second person is needed: the author may not approve."""
+    ERROR_REASON_VOUCHER_NOT_VALID: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: no such voucher among the seller's, or used, expired or void; says no more, on purpose."""
+    ERROR_REASON_PAYMENT_ACCOUNT_UNUSABLE: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: the seller's payment account is missing, disabled, or lacks a secret."""
+    ERROR_REASON_WEBHOOK_FORGED: _ErrorReason.ValueType  # 45
+    """PERMISSION_DENIED: a webhook whose signature is not the provider's, or too old."""
     ERROR_REASON_NO_PRICE: _ErrorReason.ValueType  # 50
     """FAILED_PRECONDITION: no price at a tier of the chain at this time."""
     ERROR_REASON_NOT_FOR_SALE: _ErrorReason.ValueType  # 51
@@ -80,6 +96,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the order's state does not allow this."""
     ERROR_REASON_VALIDITY_OVERLAP: _ErrorReason.ValueType  # 53
     """FAILED_PRECONDITION: a price or tax would overlap one already valid then."""
+    ERROR_REASON_NOTHING_TO_REFUND: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: nothing is left to give back of what was named."""
     ERROR_REASON_DOCUMENT_NOT_READY: _ErrorReason.ValueType  # 70
     """FAILED_PRECONDITION: the document is not archived yet; repeat in a moment."""
 
@@ -138,6 +156,22 @@ ERROR_REASON_TOP_UP_NOT_PENDING: ErrorReason.ValueType  # 36
 """FAILED_PRECONDITION: a top-up that is settled or failed already."""
 ERROR_REASON_PAYMENT_REFUSED: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION: the payment provider refused."""
+ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: the hold is captured, released or expired already."""
+ERROR_REASON_HOLD_EXCEEDED: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: a capture of more than the hold set aside in a wallet."""
+ERROR_REASON_REFUND_EXCEEDS_CHARGE: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION: a refund that, with those before it, is more than was paid; metadata has left_micros."""
+ERROR_REASON_ADJUSTMENT_NOT_PENDING: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: an adjustment that is posted or rejected already."""
+ERROR_REASON_SECOND_PERSON_NEEDED: ErrorReason.ValueType  # 42
+"""PERMISSION_DENIED: a second person is needed: the author may not approve."""
+ERROR_REASON_VOUCHER_NOT_VALID: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: no such voucher among the seller's, or used, expired or void; says no more, on purpose."""
+ERROR_REASON_PAYMENT_ACCOUNT_UNUSABLE: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: the seller's payment account is missing, disabled, or lacks a secret."""
+ERROR_REASON_WEBHOOK_FORGED: ErrorReason.ValueType  # 45
+"""PERMISSION_DENIED: a webhook whose signature is not the provider's, or too old."""
 ERROR_REASON_NO_PRICE: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION: no price at a tier of the chain at this time."""
 ERROR_REASON_NOT_FOR_SALE: ErrorReason.ValueType  # 51
@@ -146,6 +180,8 @@ ERROR_REASON_ORDER_STATE: ErrorReason.ValueType  # 52
 """FAILED_PRECONDITION: the order's state does not allow this."""
 ERROR_REASON_VALIDITY_OVERLAP: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION: a price or tax would overlap one already valid then."""
+ERROR_REASON_NOTHING_TO_REFUND: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: nothing is left to give back of what was named."""
 ERROR_REASON_DOCUMENT_NOT_READY: ErrorReason.ValueType  # 70
 """FAILED_PRECONDITION: the document is not archived yet; repeat in a moment."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -33,6 +33,8 @@ class _ProductTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProductTy
     """Internet proxies."""
     PRODUCT_TYPE_PACKAGE: _ProductType.ValueType  # 2
     """Packages of goods."""
+    PRODUCT_TYPE_CLOUD_PHONE: _ProductType.ValueType  # 3
+    """Cloud-phone time, charged while it runs. Not ordered by PlaceOrder: powering a phone up opens the order."""
 
 class ProductType(_ProductType, metaclass=_ProductTypeEnumTypeWrapper):
     """What kind of thing a product is (mission A1)."""
@@ -43,6 +45,8 @@ PRODUCT_TYPE_PROXY: ProductType.ValueType  # 1
 """Internet proxies."""
 PRODUCT_TYPE_PACKAGE: ProductType.ValueType  # 2
 """Packages of goods."""
+PRODUCT_TYPE_CLOUD_PHONE: ProductType.ValueType  # 3
+"""Cloud-phone time, charged while it runs. Not ordered by PlaceOrder: powering a phone up opens the order."""
 Global___ProductType: _TypeAlias = ProductType  # noqa: Y015
 
 @_typing.final

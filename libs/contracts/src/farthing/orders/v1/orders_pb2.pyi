@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from farthing.export.v1 import export_pb2 as _export_pb2
 from farthing.orders.v1 import catalogue_pb2 as _catalogue_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -32,6 +33,12 @@ class _PaymentMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     """Taken as BALANCE."""
     PAYMENT_METHOD_BALANCE: _PaymentMethod.ValueType  # 1
     """From the wallet."""
+    PAYMENT_METHOD_BANK_TRANSFER: _PaymentMethod.ValueType  # 2
+    """By bank; the seller's finance confirms."""
+    PAYMENT_METHOD_PROVIDER: _PaymentMethod.ValueType  # 3
+    """Through the seller's account with a payment provider, on its checkout page."""
+    PAYMENT_METHOD_SANDBOX: _PaymentMethod.ValueType  # 4
+    """A pretended provider, in development; see CreateTopUpRequest.payment_token."""
 
 class PaymentMethod(_PaymentMethod, metaclass=_PaymentMethodEnumTypeWrapper):
     """How an order is paid."""
@@ -40,7 +47,45 @@ PAYMENT_METHOD_UNSPECIFIED: PaymentMethod.ValueType  # 0
 """Taken as BALANCE."""
 PAYMENT_METHOD_BALANCE: PaymentMethod.ValueType  # 1
 """From the wallet."""
+PAYMENT_METHOD_BANK_TRANSFER: PaymentMethod.ValueType  # 2
+"""By bank; the seller's finance confirms."""
+PAYMENT_METHOD_PROVIDER: PaymentMethod.ValueType  # 3
+"""Through the seller's account with a payment provider, on its checkout page."""
+PAYMENT_METHOD_SANDBOX: PaymentMethod.ValueType  # 4
+"""A pretended provider, in development; see CreateTopUpRequest.payment_token."""
 Global___PaymentMethod: _TypeAlias = PaymentMethod  # noqa: Y015
+
+class _OrderOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrderOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORDER_ORDER_UNSPECIFIED: _OrderOrder.ValueType  # 0
+    """Taken as NEWEST."""
+    ORDER_ORDER_NEWEST: _OrderOrder.ValueType  # 1
+    """By creation, the newest first."""
+    ORDER_ORDER_OLDEST: _OrderOrder.ValueType  # 2
+    """By creation, the oldest first."""
+    ORDER_ORDER_AMOUNT_DESCENDING: _OrderOrder.ValueType  # 3
+    """By what the purchaser pays, the largest first; currencies are not converted."""
+    ORDER_ORDER_AMOUNT_ASCENDING: _OrderOrder.ValueType  # 4
+    """By what the purchaser pays, the smallest first."""
+
+class OrderOrder(_OrderOrder, metaclass=_OrderOrderEnumTypeWrapper):
+    """In which order orders are listed."""
+
+ORDER_ORDER_UNSPECIFIED: OrderOrder.ValueType  # 0
+"""Taken as NEWEST."""
+ORDER_ORDER_NEWEST: OrderOrder.ValueType  # 1
+"""By creation, the newest first."""
+ORDER_ORDER_OLDEST: OrderOrder.ValueType  # 2
+"""By creation, the oldest first."""
+ORDER_ORDER_AMOUNT_DESCENDING: OrderOrder.ValueType  # 3
+"""By what the purchaser pays, the largest first; currencies are not converted."""
+ORDER_ORDER_AMOUNT_ASCENDING: OrderOrder.ValueType  # 4
+"""By what the purchaser pays, the smallest first."""
+Global___OrderOrder: _TypeAlias = OrderOrder  # noqa: Y015
 
 @_typing.final
 class Order(_message.Message):
@@ -62,6 +107,12 @@ class Order(_message.Message):
         """Paid and delivered."""
         STATE_CANCELED: Order._State.ValueType  # 3
         """Not paid; nothing was charged."""
+        STATE_PARTLY_REFUNDED: Order._State.ValueType  # 4
+        """Paid, and given back in part."""
+        STATE_REFUNDED: Order._State.ValueType  # 5
+        """Paid, and given back whole."""
+        STATE_RUNNING: Order._State.ValueType  # 6
+        """A cloud phone that is on: collects running fees until it is powered down, then COMPLETED."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where an order stands (mission A7)."""
@@ -74,6 +125,12 @@ class Order(_message.Message):
     """Paid and delivered."""
     STATE_CANCELED: Order.State.ValueType  # 3
     """Not paid; nothing was charged."""
+    STATE_PARTLY_REFUNDED: Order.State.ValueType  # 4
+    """Paid, and given back in part."""
+    STATE_REFUNDED: Order.State.ValueType  # 5
+    """Paid, and given back whole."""
+    STATE_RUNNING: Order.State.ValueType  # 6
+    """A cloud phone that is on: collects running fees until it is powered down, then COMPLETED."""
 
     ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
@@ -94,6 +151,10 @@ class Order(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     PAID_AT_FIELD_NUMBER: _builtins.int
     CANCELED_AT_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     number: _builtins.str
     """For people, such as `FA-261123-7K3M9Q2X`; unique."""
@@ -129,6 +190,22 @@ class Order(_message.Message):
     def paid_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def canceled_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def refunded(self) -> _money_pb2.Money:
+        """Given back so far, tax included."""
+
+    @_builtins.property
+    def payment(self) -> Global___OrderPayment:
+        """Where it waits, or waited, for a payment from outside."""
+
+    @_builtins.property
+    def cloud_phone(self) -> Global___CloudPhone:
+        """Of a cloud phone."""
+
+    @_builtins.property
+    def margin(self) -> Global___OrderMargin:
+        """What the caller's organization makes of it as a seller, less refunds; unset where it sells none of it."""
+
     def __init__(
         self,
         *,
@@ -151,14 +228,130 @@ class Order(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         paid_at: _timestamp_pb2.Timestamp | None = ...,
         canceled_at: _timestamp_pb2.Timestamp | None = ...,
+        refunded: _money_pb2.Money | None = ...,
+        payment: Global___OrderPayment | None = ...,
+        cloud_phone: Global___CloudPhone | None = ...,
+        margin: Global___OrderMargin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["canceled_at", b"canceled_at", "created_at", b"created_at", "net", b"net", "paid_at", b"paid_at", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canceled_at", b"canceled_at", "cloud_phone", b"cloud_phone", "created_at", b"created_at", "margin", b"margin", "net", b"net", "paid_at", b"paid_at", "payment", b"payment", "refunded", b"refunded", "tax", b"tax", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "canceled_at", b"canceled_at", "created_at", b"created_at", "id", b"id", "items", b"items", "net", b"net", "number", b"number", "organization_id", b"organization_id", "paid_at", b"paid_at", "paying_user_email", b"paying_user_email", "paying_user_name", b"paying_user_name", "payment_method", b"payment_method", "seller_id", b"seller_id", "state", b"state", "tax", b"tax", "tiers", b"tiers", "total", b"total", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "canceled_at", b"canceled_at", "cloud_phone", b"cloud_phone", "created_at", b"created_at", "id", b"id", "items", b"items", "margin", b"margin", "net", b"net", "number", b"number", "organization_id", b"organization_id", "paid_at", b"paid_at", "paying_user_email", b"paying_user_email", "paying_user_name", b"paying_user_name", "payment", b"payment", "payment_method", b"payment_method", "refunded", b"refunded", "seller_id", b"seller_id", "state", b"state", "tax", b"tax", "tiers", b"tiers", "total", b"total", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class OrderPayment(_message.Message):
+    """A payment from outside: a top-up earmarked for the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOP_UP_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_URL_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    top_up_id: _builtins.str
+    """The wallet's top-up; see farthing.wallet.v1.WalletService.GetTopUp."""
+    checkout_url: _builtins.str
+    """Where the buyer pays, with a provider."""
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """Canceled where it is not paid by then."""
+
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp:
+        """The money has arrived. Where the order is canceled all the same, it is on the purchaser's balance."""
+
+    def __init__(
+        self,
+        *,
+        top_up_id: _builtins.str = ...,
+        checkout_url: _builtins.str = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "received_at", b"received_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_url", b"checkout_url", "due_at", b"due_at", "received_at", b"received_at", "top_up_id", b"top_up_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderPayment: _TypeAlias = OrderPayment  # noqa: Y015
+
+@_typing.final
+class CloudPhone(_message.Message):
+    """A cloud phone's time between power-up and power-down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    POWERED_UP_AT_FIELD_NUMBER: _builtins.int
+    POWERED_DOWN_AT_FIELD_NUMBER: _builtins.int
+    FEE_COUNT_FIELD_NUMBER: _builtins.int
+    cloud_phone_id: _builtins.str
+    name: _builtins.str
+    fee_count: _builtins.int
+    """Fee lines so far; see ListRunningFees."""
+    @_builtins.property
+    def powered_up_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def powered_down_at(self) -> _timestamp_pb2.Timestamp:
+        """Unset while it runs."""
+
+    def __init__(
+        self,
+        *,
+        cloud_phone_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        powered_up_at: _timestamp_pb2.Timestamp | None = ...,
+        powered_down_at: _timestamp_pb2.Timestamp | None = ...,
+        fee_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["powered_down_at", b"powered_down_at", "powered_up_at", b"powered_up_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_phone_id", b"cloud_phone_id", "fee_count", b"fee_count", "name", b"name", "powered_down_at", b"powered_down_at", "powered_up_at", b"powered_up_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloudPhone: _TypeAlias = CloudPhone  # noqa: Y015
+
+@_typing.final
+class OrderMargin(_message.Message):
+    """A seller's side of an order. Net of tax and of refunds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVENUE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def revenue(self) -> _money_pb2.Money:
+        """What its buyer pays it."""
+
+    @_builtins.property
+    def cost(self) -> _money_pb2.Money:
+        """What it pays its own seller; zero for the platform."""
+
+    @_builtins.property
+    def margin(self) -> _money_pb2.Money:
+        """revenue - cost."""
+
+    def __init__(
+        self,
+        *,
+        revenue: _money_pb2.Money | None = ...,
+        cost: _money_pb2.Money | None = ...,
+        margin: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "margin", b"margin", "revenue", b"revenue"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "margin", b"margin", "revenue", b"revenue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderMargin: _TypeAlias = OrderMargin  # noqa: Y015
 
 @_typing.final
 class OrderItem(_message.Message):
@@ -179,6 +372,8 @@ class OrderItem(_message.Message):
     TAX_FIELD_NUMBER: _builtins.int
     CONTENTS_FIELD_NUMBER: _builtins.int
     PROXIES_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     sku_id: _builtins.str
     sku_code: _builtins.str
     product_name: _builtins.str
@@ -188,6 +383,8 @@ class OrderItem(_message.Message):
     tax_name: _builtins.str
     tax_rate_ppm: _builtins.int
     """Millionths: 200000 is 20 %."""
+    position: _builtins.int
+    """From 1 on; names the line in refunds."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.Money: ...
     @_builtins.property
@@ -201,6 +398,10 @@ class OrderItem(_message.Message):
     @_builtins.property
     def proxies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Proxy]:
         """For proxies: one each."""
+
+    @_builtins.property
+    def refunded(self) -> _money_pb2.Money:
+        """Given back so far, tax included."""
 
     def __init__(
         self,
@@ -218,10 +419,12 @@ class OrderItem(_message.Message):
         tax: _money_pb2.Money | None = ...,
         contents: _abc.Iterable[_builtins.str] | None = ...,
         proxies: _abc.Iterable[Global___Proxy] | None = ...,
+        refunded: _money_pb2.Money | None = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "tax", b"tax", "unit_price", b"unit_price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "refunded", b"refunded", "tax", b"tax", "unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "net", b"net", "product_name", b"product_name", "proxies", b"proxies", "quantity", b"quantity", "sku_code", b"sku_code", "sku_id", b"sku_id", "sku_name", b"sku_name", "tax", b"tax", "tax_name", b"tax_name", "tax_rate_ppm", b"tax_rate_ppm", "unit", b"unit", "unit_price", b"unit_price"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "net", b"net", "position", b"position", "product_name", b"product_name", "proxies", b"proxies", "quantity", b"quantity", "refunded", b"refunded", "sku_code", b"sku_code", "sku_id", b"sku_id", "sku_name", b"sku_name", "tax", b"tax", "tax_name", b"tax_name", "tax_rate_ppm", b"tax_rate_ppm", "unit", b"unit", "unit_price", b"unit_price"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,12 +472,20 @@ class OrderTier(_message.Message):
     SELLER_ID_FIELD_NUMBER: _builtins.int
     NET_FIELD_NUMBER: _builtins.int
     TAX_FIELD_NUMBER: _builtins.int
+    REFUNDED_NET_FIELD_NUMBER: _builtins.int
+    REFUNDED_TAX_FIELD_NUMBER: _builtins.int
     buyer_id: _builtins.str
     seller_id: _builtins.str
     @_builtins.property
     def net(self) -> _money_pb2.Money: ...
     @_builtins.property
     def tax(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def refunded_net(self) -> _money_pb2.Money:
+        """Of these, given back so far."""
+
+    @_builtins.property
+    def refunded_tax(self) -> _money_pb2.Money: ...
     def __init__(
         self,
         *,
@@ -282,10 +493,12 @@ class OrderTier(_message.Message):
         seller_id: _builtins.str = ...,
         net: _money_pb2.Money | None = ...,
         tax: _money_pb2.Money | None = ...,
+        refunded_net: _money_pb2.Money | None = ...,
+        refunded_tax: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "tax", b"tax"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "refunded_net", b"refunded_net", "refunded_tax", b"refunded_tax", "tax", b"tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "net", b"net", "seller_id", b"seller_id", "tax", b"tax"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "net", b"net", "refunded_net", b"refunded_net", "refunded_tax", b"refunded_tax", "seller_id", b"seller_id", "tax", b"tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,9 +513,12 @@ class PlaceOrderRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    PAYMENT_TOKEN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names this request, so that repeating it is safe (AIP-155)."""
     payment_method: Global___PaymentMethod.ValueType
+    payment_token: _builtins.str
+    """For SANDBOX; see farthing.wallet.v1.CreateTopUpRequest."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewOrderItem]:
         """All of one product type."""
@@ -313,10 +529,11 @@ class PlaceOrderRequest(_message.Message):
         request_id: _builtins.str = ...,
         items: _abc.Iterable[Global___NewOrderItem] | None = ...,
         payment_method: Global___PaymentMethod.ValueType = ...,
+        payment_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "payment_method", b"payment_method", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "payment_method", b"payment_method", "payment_token", b"payment_token", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,6 +570,434 @@ class NewOrderItem(_message.Message):
 Global___NewOrderItem: _TypeAlias = NewOrderItem  # noqa: Y015
 
 @_typing.final
+class CancelOrderRequest(_message.Message):
+    """CancelOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Names this request, so that repeating it is safe (AIP-155)."""
+    id: _builtins.str
+    """UUID or order number."""
+    reason: _builtins.str
+    """For the people who read it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrderRequest: _TypeAlias = CancelOrderRequest  # noqa: Y015
+
+@_typing.final
+class RefundOrderRequest(_message.Message):
+    """RefundOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Names this request, so that repeating it is safe (AIP-155)."""
+    id: _builtins.str
+    """UUID or order number."""
+    reason: _builtins.str
+    """Why; purchaser and boss read it."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefundLine]:
+        """None: all that is left of every line."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        lines: _abc.Iterable[Global___RefundLine] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "lines", b"lines", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundOrderRequest: _TypeAlias = RefundOrderRequest  # noqa: Y015
+
+@_typing.final
+class RefundLine(_message.Message):
+    """What to give back of one line: all that is left where neither `quantity` nor `amount` is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """From 1 on, as in the order."""
+    quantity: _builtins.int
+    """So many units, at what was paid for one."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """So much of what the purchaser paid for the line, tax included; the tiers above give back in proportion."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        quantity: _builtins.int = ...,
+        amount: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "position", b"position", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundLine: _TypeAlias = RefundLine  # noqa: Y015
+
+@_typing.final
+class Refund(_message.Message):
+    """Something given back of an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Refund._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Refund._State.ValueType  # 0
+        """Not a state."""
+        STATE_PENDING: Refund._State.ValueType  # 1
+        """Written down; the ledger is being asked."""
+        STATE_POSTED: Refund._State.ValueType  # 2
+        """In the ledger, at every tier."""
+        STATE_REFUSED: Refund._State.ValueType  # 3
+        """Refused by the ledger; nothing was given back."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Where a refund stands."""
+
+    STATE_UNSPECIFIED: Refund.State.ValueType  # 0
+    """Not a state."""
+    STATE_PENDING: Refund.State.ValueType  # 1
+    """Written down; the ledger is being asked."""
+    STATE_POSTED: Refund.State.ValueType  # 2
+    """In the ledger, at every tier."""
+    STATE_REFUSED: Refund.State.ValueType  # 3
+    """Refused by the ledger; nothing was given back."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    NET_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    REFUSAL_REASON_FIELD_NUMBER: _builtins.int
+    CREATED_BY_NAME_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    POSTED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    order_id: _builtins.str
+    order_number: _builtins.str
+    state: Global___Refund.State.ValueType
+    reason: _builtins.str
+    transaction_id: _builtins.str
+    """Where POSTED."""
+    refusal_reason: _builtins.str
+    """Where REFUSED."""
+    created_by_name: _builtins.str
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefundedLine]: ...
+    @_builtins.property
+    def net(self) -> _money_pb2.Money:
+        """What the purchaser gets back."""
+
+    @_builtins.property
+    def tax(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def total(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderTier]:
+        """The same at each tier that the caller may see."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def posted_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        order_number: _builtins.str = ...,
+        state: Global___Refund.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        lines: _abc.Iterable[Global___RefundedLine] | None = ...,
+        net: _money_pb2.Money | None = ...,
+        tax: _money_pb2.Money | None = ...,
+        total: _money_pb2.Money | None = ...,
+        tiers: _abc.Iterable[Global___OrderTier] | None = ...,
+        transaction_id: _builtins.str = ...,
+        refusal_reason: _builtins.str = ...,
+        created_by_name: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        posted_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "net", b"net", "posted_at", b"posted_at", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by_name", b"created_by_name", "id", b"id", "lines", b"lines", "net", b"net", "order_id", b"order_id", "order_number", b"order_number", "posted_at", b"posted_at", "reason", b"reason", "refusal_reason", b"refusal_reason", "state", b"state", "tax", b"tax", "tiers", b"tiers", "total", b"total", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refund: _TypeAlias = Refund  # noqa: Y015
+
+@_typing.final
+class RefundedLine(_message.Message):
+    """What a refund gives back of one line, at the purchaser's tier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAME_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    NET_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    product_name: _builtins.str
+    quantity: _builtins.int
+    """Zero where an amount was named."""
+    @_builtins.property
+    def net(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def tax(self) -> _money_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        product_name: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+        net: _money_pb2.Money | None = ...,
+        tax: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "tax", b"tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "position", b"position", "product_name", b"product_name", "quantity", b"quantity", "tax", b"tax"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundedLine: _TypeAlias = RefundedLine  # noqa: Y015
+
+@_typing.final
+class ListRefundsRequest(_message.Message):
+    """ListRefunds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """UUID or order number."""
+    page_size: _builtins.int
+    """At most 1,000; 50 where it is 0."""
+    page_token: _builtins.str
+    """From the last answer; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefundsRequest: _TypeAlias = ListRefundsRequest  # noqa: Y015
+
+@_typing.final
+class ListRefundsResponse(_message.Message):
+    """ListRefunds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]: ...
+    def __init__(
+        self,
+        *,
+        refunds: _abc.Iterable[Global___Refund] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "refunds", b"refunds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefundsResponse: _TypeAlias = ListRefundsResponse  # noqa: Y015
+
+@_typing.final
+class ListRunningFeesRequest(_message.Message):
+    """ListRunningFees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """UUID or order number."""
+    page_size: _builtins.int
+    """At most 1,000; 50 where it is 0."""
+    page_token: _builtins.str
+    """From the last answer; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunningFeesRequest: _TypeAlias = ListRunningFeesRequest  # noqa: Y015
+
+@_typing.final
+class ListRunningFeesResponse(_message.Message):
+    """ListRunningFees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunningFee]: ...
+    def __init__(
+        self,
+        *,
+        fees: _abc.Iterable[Global___RunningFee] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fees", b"fees", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunningFeesResponse: _TypeAlias = ListRunningFeesResponse  # noqa: Y015
+
+@_typing.final
+class RunningFee(_message.Message):
+    """What a cloud phone cost over some of its time, as its purchaser pays it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FROM_FIELD_NUMBER: _builtins.int
+    PERIOD_TO_FIELD_NUMBER: _builtins.int
+    NET_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    CHARGED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    transaction_id: _builtins.str
+    """The ledger's transaction."""
+    @_builtins.property
+    def period_from(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def period_to(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def net(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def tax(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderTier]:
+        """The same at each tier that the caller may see."""
+
+    @_builtins.property
+    def charged_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        period_from: _timestamp_pb2.Timestamp | None = ...,
+        period_to: _timestamp_pb2.Timestamp | None = ...,
+        net: _money_pb2.Money | None = ...,
+        tax: _money_pb2.Money | None = ...,
+        tiers: _abc.Iterable[Global___OrderTier] | None = ...,
+        transaction_id: _builtins.str = ...,
+        charged_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charged_at", b"charged_at", "net", b"net", "period_from", b"period_from", "period_to", b"period_to", "tax", b"tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charged_at", b"charged_at", "id", b"id", "net", b"net", "period_from", b"period_from", "period_to", b"period_to", "tax", b"tax", "tiers", b"tiers", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunningFee: _TypeAlias = RunningFee  # noqa: Y015
+
+@_typing.final
+class ExportOrdersRequest(_message.Message):
+    """ExportOrders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    order: Global___OrderOrder.ValueType
+    format: _export_pb2.ExportFormat.ValueType
+    @_builtins.property
+    def filter(self) -> Global___OrderFilter: ...
+    def __init__(
+        self,
+        *,
+        filter: Global___OrderFilter | None = ...,
+        order: Global___OrderOrder.ValueType = ...,
+        format: _export_pb2.ExportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "format", b"format", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportOrdersRequest: _TypeAlias = ExportOrdersRequest  # noqa: Y015
+
+@_typing.final
 class GetOrderRequest(_message.Message):
     """GetOrder."""
 
@@ -383,10 +1028,15 @@ class ListOrdersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    WITH_TOTALS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 1,000; 50 where it is 0."""
     page_token: _builtins.str
     """From the last answer; empty for the first page."""
+    order: Global___OrderOrder.ValueType
+    with_totals: _builtins.bool
+    """Also counts and sums all that the filter leaves."""
     @_builtins.property
     def filter(self) -> Global___OrderFilter: ...
     def __init__(
@@ -395,10 +1045,12 @@ class ListOrdersRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         filter: Global___OrderFilter | None = ...,
+        order: Global___OrderOrder.ValueType = ...,
+        with_totals: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "with_totals", b"with_totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -406,7 +1058,7 @@ Global___ListOrdersRequest: _TypeAlias = ListOrdersRequest  # noqa: Y015
 
 @_typing.final
 class OrderFilter(_message.Message):
-    """All that is set must hold."""
+    """All that is set must hold; within a repeated field, any one of its values."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -415,10 +1067,25 @@ class OrderFilter(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CREATED_FROM_FIELD_NUMBER: _builtins.int
     CREATED_TO_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAMES_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHODS_FIELD_NUMBER: _builtins.int
+    SELLER_ID_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """Of this organization only."""
     type: _catalogue_pb2.ProductType.ValueType
     state: Global___Order.State.ValueType
+    order_number: _builtins.str
+    """An order's number, whole, or its beginning."""
+    cloud_phone_id: _builtins.str
+    search: _builtins.str
+    """The search box: part of a product's name, or the beginning of an order number."""
+    seller_id: _builtins.str
+    """Sold by this organization directly."""
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:
         """From this instant on."""
@@ -427,6 +1094,16 @@ class OrderFilter(_message.Message):
     def created_to(self) -> _timestamp_pb2.Timestamp:
         """Before this instant."""
 
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_catalogue_pb2.ProductType.ValueType]: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Order.State.ValueType]: ...
+    @_builtins.property
+    def product_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Parts of product names, whatever the case, in any language."""
+
+    @_builtins.property
+    def payment_methods(self) -> _containers.RepeatedScalarFieldContainer[Global___PaymentMethod.ValueType]: ...
     def __init__(
         self,
         *,
@@ -435,10 +1112,18 @@ class OrderFilter(_message.Message):
         state: Global___Order.State.ValueType = ...,
         created_from: _timestamp_pb2.Timestamp | None = ...,
         created_to: _timestamp_pb2.Timestamp | None = ...,
+        types: _abc.Iterable[_catalogue_pb2.ProductType.ValueType] | None = ...,
+        states: _abc.Iterable[Global___Order.State.ValueType] | None = ...,
+        product_names: _abc.Iterable[_builtins.str] | None = ...,
+        order_number: _builtins.str = ...,
+        cloud_phone_id: _builtins.str = ...,
+        search: _builtins.str = ...,
+        payment_methods: _abc.Iterable[Global___PaymentMethod.ValueType] | None = ...,
+        seller_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to", "organization_id", b"organization_id", "state", b"state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_phone_id", b"cloud_phone_id", "created_from", b"created_from", "created_to", b"created_to", "order_number", b"order_number", "organization_id", b"organization_id", "payment_methods", b"payment_methods", "product_names", b"product_names", "search", b"search", "seller_id", b"seller_id", "state", b"state", "states", b"states", "type", b"type", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,20 +1137,93 @@ class ListOrdersResponse(_message.Message):
 
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]: ...
+    @_builtins.property
+    def totals(self) -> Global___OrderTotals:
+        """Where `with_totals` asked for them."""
+
     def __init__(
         self,
         *,
         orders: _abc.Iterable[Global___Order] | None = ...,
         next_page_token: _builtins.str = ...,
+        totals: Global___OrderTotals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOrdersResponse: _TypeAlias = ListOrdersResponse  # noqa: Y015
+
+@_typing.final
+class OrderTotals(_message.Message):
+    """Of all orders that a filter leaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many; where `more` is set, there are more than these."""
+    more: _builtins.bool
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderSum]:
+        """One a currency; empty where `more` is set: nothing is said about what was not summed."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        more: _builtins.bool = ...,
+        sums: _abc.Iterable[Global___OrderSum] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "more", b"more", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderTotals: _TypeAlias = OrderTotals  # noqa: Y015
+
+@_typing.final
+class OrderSum(_message.Message):
+    """Sums of orders in one currency, whatever their state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def total(self) -> _money_pb2.Money:
+        """What purchasers pay, tax included."""
+
+    @_builtins.property
+    def refunded(self) -> _money_pb2.Money:
+        """Of it, given back."""
+
+    @_builtins.property
+    def margin(self) -> Global___OrderMargin:
+        """The caller's side as a seller; unset where it sells none of them."""
+
+    def __init__(
+        self,
+        *,
+        total: _money_pb2.Money | None = ...,
+        refunded: _money_pb2.Money | None = ...,
+        margin: Global___OrderMargin | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["margin", b"margin", "refunded", b"refunded", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["margin", b"margin", "refunded", b"refunded", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderSum: _TypeAlias = OrderSum  # noqa: Y015

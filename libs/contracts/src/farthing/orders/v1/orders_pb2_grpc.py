@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from farthing.export.v1 import export_pb2 as farthing_dot_export_dot_v1_dot_export__pb2
 from farthing.orders.v1 import orders_pb2 as farthing_dot_orders_dot_v1_dot_orders__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class OrderServiceStub:
-    """Orders of proxies and packages (mission A1, A2, A7).
+    """Orders of proxies, packages and cloud phones (mission A1 to A7).
     """
 
     def __init__(self, channel):
@@ -39,6 +40,31 @@ class OrderServiceStub:
                 '/farthing.orders.v1.OrderService/PlaceOrder',
                 request_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.PlaceOrderRequest.SerializeToString,
                 response_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.CancelOrder = channel.unary_unary(
+                '/farthing.orders.v1.OrderService/CancelOrder',
+                request_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
+                response_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.RefundOrder = channel.unary_unary(
+                '/farthing.orders.v1.OrderService/RefundOrder',
+                request_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.RefundOrderRequest.SerializeToString,
+                response_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.Refund.FromString,
+                _registered_method=True)
+        self.ListRefunds = channel.unary_unary(
+                '/farthing.orders.v1.OrderService/ListRefunds',
+                request_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRefundsRequest.SerializeToString,
+                response_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRefundsResponse.FromString,
+                _registered_method=True)
+        self.ListRunningFees = channel.unary_unary(
+                '/farthing.orders.v1.OrderService/ListRunningFees',
+                request_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRunningFeesRequest.SerializeToString,
+                response_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRunningFeesResponse.FromString,
+                _registered_method=True)
+        self.ExportOrders = channel.unary_stream(
+                '/farthing.orders.v1.OrderService/ExportOrders',
+                request_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ExportOrdersRequest.SerializeToString,
+                response_deserializer=farthing_dot_export_dot_v1_dot_export__pb2.ExportChunk.FromString,
                 _registered_method=True)
         self.GetOrder = channel.unary_unary(
                 '/farthing.orders.v1.OrderService/GetOrder',
@@ -53,12 +79,49 @@ class OrderServiceStub:
 
 
 class OrderServiceServicer:
-    """Orders of proxies and packages (mission A1, A2, A7).
+    """Orders of proxies, packages and cloud phones (mission A1 to A7).
     """
 
     def PlaceOrder(self, request, context):
-        """Buys for the caller's organization, paid from its balance: priced at every tier, charged once, completed.
-        Refused whole where credit lacks anywhere in the chain; the order then stands canceled, with the reason.
+        """Buys for the caller's organization. From its balance: priced at every tier, charged once, completed; refused whole
+        where credit lacks anywhere in the chain, and the order then stands canceled, with the reason. By any other method it
+        waits for its payment: `payment` says how to pay, and the money completes it when it arrives.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOrder(self, request, context):
+        """Cancels an order that waits for its payment. Money that arrives later goes to the balance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundOrder(self, request, context):
+        """Gives back lines of a paid order, whole or in part, at every tier, to the balances they were paid from. For its
+        seller or those above. Of all refunds together never more than was paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRefunds(self, request, context):
+        """The refunds of an order, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRunningFees(self, request, context):
+        """The running fees of a cloud-phone order: every fee between power-up and power-down, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportOrders(self, request, context):
+        """All orders that a filter leaves, as a file, in pieces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +135,8 @@ class OrderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOrders(self, request, context):
-        """Orders of the caller's organization and of those below it, the newest first.
+        """Orders of the caller's organization and of those below it that a filter leaves, the newest first unless `order` says
+        otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +149,31 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.PlaceOrder,
                     request_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.PlaceOrderRequest.FromString,
                     response_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'CancelOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOrder,
+                    request_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.FromString,
+                    response_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'RefundOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundOrder,
+                    request_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.RefundOrderRequest.FromString,
+                    response_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.Refund.SerializeToString,
+            ),
+            'ListRefunds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefunds,
+                    request_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRefundsRequest.FromString,
+                    response_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRefundsResponse.SerializeToString,
+            ),
+            'ListRunningFees': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRunningFees,
+                    request_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRunningFeesRequest.FromString,
+                    response_serializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ListRunningFeesResponse.SerializeToString,
+            ),
+            'ExportOrders': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportOrders,
+                    request_deserializer=farthing_dot_orders_dot_v1_dot_orders__pb2.ExportOrdersRequest.FromString,
+                    response_serializer=farthing_dot_export_dot_v1_dot_export__pb2.ExportChunk.SerializeToString,
             ),
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
@@ -105,7 +194,7 @@ def add_OrderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OrderService:
-    """Orders of proxies and packages (mission A1, A2, A7).
+    """Orders of proxies, packages and cloud phones (mission A1 to A7).
     """
 
     @staticmethod
@@ -125,6 +214,141 @@ class OrderService:
             '/farthing.orders.v1.OrderService/PlaceOrder',
             farthing_dot_orders_dot_v1_dot_orders__pb2.PlaceOrderRequest.SerializeToString,
             farthing_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.orders.v1.OrderService/CancelOrder',
+            farthing_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
+            farthing_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.orders.v1.OrderService/RefundOrder',
+            farthing_dot_orders_dot_v1_dot_orders__pb2.RefundOrderRequest.SerializeToString,
+            farthing_dot_orders_dot_v1_dot_orders__pb2.Refund.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.orders.v1.OrderService/ListRefunds',
+            farthing_dot_orders_dot_v1_dot_orders__pb2.ListRefundsRequest.SerializeToString,
+            farthing_dot_orders_dot_v1_dot_orders__pb2.ListRefundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRunningFees(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.orders.v1.OrderService/ListRunningFees',
+            farthing_dot_orders_dot_v1_dot_orders__pb2.ListRunningFeesRequest.SerializeToString,
+            farthing_dot_orders_dot_v1_dot_orders__pb2.ListRunningFeesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/farthing.orders.v1.OrderService/ExportOrders',
+            farthing_dot_orders_dot_v1_dot_orders__pb2.ExportOrdersRequest.SerializeToString,
+            farthing_dot_export_dot_v1_dot_export__pb2.ExportChunk.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from farthing.export.v1 import export_pb2 as _export_pb2
 from farthing.orders.v1 import orders_pb2 as _orders_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -27,37 +28,67 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OrderServiceStub:
-    """Orders of proxies and packages (mission A1, A2, A7)."""
+    """Orders of proxies, packages and cloud phones (mission A1 to A7)."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OrderServiceAsyncStub: ...
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.Order]
-    """Buys for the caller's organization, paid from its balance: priced at every tier, charged once, completed.
-    Refused whole where credit lacks anywhere in the chain; the order then stands canceled, with the reason.
+    """Buys for the caller's organization. From its balance: priced at every tier, charged once, completed; refused whole
+    where credit lacks anywhere in the chain, and the order then stands canceled, with the reason. By any other method it
+    waits for its payment: `payment` says how to pay, and the money completes it when it arrives.
     """
+    CancelOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.Order]
+    """Cancels an order that waits for its payment. Money that arrives later goes to the balance."""
+    RefundOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.RefundOrderRequest, _orders_pb2.Refund]
+    """Gives back lines of a paid order, whole or in part, at every tier, to the balances they were paid from. For its
+    seller or those above. Of all refunds together never more than was paid.
+    """
+    ListRefunds: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListRefundsRequest, _orders_pb2.ListRefundsResponse]
+    """The refunds of an order, the newest first."""
+    ListRunningFees: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListRunningFeesRequest, _orders_pb2.ListRunningFeesResponse]
+    """The running fees of a cloud-phone order: every fee between power-up and power-down, the oldest first."""
+    ExportOrders: _grpc.UnaryStreamMultiCallable[_orders_pb2.ExportOrdersRequest, _export_pb2.ExportChunk]
+    """All orders that a filter leaves, as a file, in pieces."""
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]
     """One order with all of its details."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListOrdersRequest, _orders_pb2.ListOrdersResponse]
-    """Orders of the caller's organization and of those below it, the newest first."""
+    """Orders of the caller's organization and of those below it that a filter leaves, the newest first unless `order` says
+    otherwise.
+    """
 
 @_typing.type_check_only
 class OrderServiceAsyncStub(OrderServiceStub):
-    """Orders of proxies and packages (mission A1, A2, A7)."""
+    """Orders of proxies, packages and cloud phones (mission A1 to A7)."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
-    """Buys for the caller's organization, paid from its balance: priced at every tier, charged once, completed.
-    Refused whole where credit lacks anywhere in the chain; the order then stands canceled, with the reason.
+    """Buys for the caller's organization. From its balance: priced at every tier, charged once, completed; refused whole
+    where credit lacks anywhere in the chain, and the order then stands canceled, with the reason. By any other method it
+    waits for its payment: `payment` says how to pay, and the money completes it when it arrives.
     """
+    CancelOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Cancels an order that waits for its payment. Money that arrives later goes to the balance."""
+    RefundOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.RefundOrderRequest, _orders_pb2.Refund]  # type: ignore[assignment]
+    """Gives back lines of a paid order, whole or in part, at every tier, to the balances they were paid from. For its
+    seller or those above. Of all refunds together never more than was paid.
+    """
+    ListRefunds: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListRefundsRequest, _orders_pb2.ListRefundsResponse]  # type: ignore[assignment]
+    """The refunds of an order, the newest first."""
+    ListRunningFees: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListRunningFeesRequest, _orders_pb2.ListRunningFeesResponse]  # type: ignore[assignment]
+    """The running fees of a cloud-phone order: every fee between power-up and power-down, the oldest first."""
+    ExportOrders: _aio.UnaryStreamMultiCallable[_orders_pb2.ExportOrdersRequest, _export_pb2.ExportChunk]  # type: ignore[assignment]
+    """All orders that a filter leaves, as a file, in pieces."""
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """One order with all of its details."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListOrdersRequest, _orders_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Orders of the caller's organization and of those below it, the newest first."""
+    """Orders of the caller's organization and of those below it that a filter leaves, the newest first unless `order` says
+    otherwise.
+    """
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Orders of proxies and packages (mission A1, A2, A7)."""
+    """Orders of proxies, packages and cloud phones (mission A1 to A7)."""
 
     @_abc_1.abstractmethod
     def PlaceOrder(
@@ -65,9 +96,52 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_pb2.PlaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
-        """Buys for the caller's organization, paid from its balance: priced at every tier, charged once, completed.
-        Refused whole where credit lacks anywhere in the chain; the order then stands canceled, with the reason.
+        """Buys for the caller's organization. From its balance: priced at every tier, charged once, completed; refused whole
+        where credit lacks anywhere in the chain, and the order then stands canceled, with the reason. By any other method it
+        waits for its payment: `payment` says how to pay, and the money completes it when it arrives.
         """
+
+    @_abc_1.abstractmethod
+    def CancelOrder(
+        self,
+        request: _orders_pb2.CancelOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Cancels an order that waits for its payment. Money that arrives later goes to the balance."""
+
+    @_abc_1.abstractmethod
+    def RefundOrder(
+        self,
+        request: _orders_pb2.RefundOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Refund, _abc.Awaitable[_orders_pb2.Refund]]:
+        """Gives back lines of a paid order, whole or in part, at every tier, to the balances they were paid from. For its
+        seller or those above. Of all refunds together never more than was paid.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRefunds(
+        self,
+        request: _orders_pb2.ListRefundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListRefundsResponse, _abc.Awaitable[_orders_pb2.ListRefundsResponse]]:
+        """The refunds of an order, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ListRunningFees(
+        self,
+        request: _orders_pb2.ListRunningFeesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListRunningFeesResponse, _abc.Awaitable[_orders_pb2.ListRunningFeesResponse]]:
+        """The running fees of a cloud-phone order: every fee between power-up and power-down, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def ExportOrders(
+        self,
+        request: _orders_pb2.ExportOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportChunk], _abc.AsyncIterator[_export_pb2.ExportChunk]]:
+        """All orders that a filter leaves, as a file, in pieces."""
 
     @_abc_1.abstractmethod
     def GetOrder(
@@ -83,6 +157,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_pb2.ListOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.ListOrdersResponse, _abc.Awaitable[_orders_pb2.ListOrdersResponse]]:
-        """Orders of the caller's organization and of those below it, the newest first."""
+        """Orders of the caller's organization and of those below it that a filter leaves, the newest first unless `order` says
+        otherwise.
+        """
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from farthing.export.v1 import export_pb2 as _export_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -36,7 +37,7 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     ENTRY_TYPE_EARNINGS: _EntryType.ValueType  # 3
     """Earned from buyers, where earnings go to the wallet."""
     ENTRY_TYPE_SYSTEM: _EntryType.ValueType  # 4
-    """By the system."""
+    """By the system: refunds and adjustments."""
 
 class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
     """Why money moved (mission W2)."""
@@ -50,8 +51,44 @@ ENTRY_TYPE_EXPENSE: EntryType.ValueType  # 2
 ENTRY_TYPE_EARNINGS: EntryType.ValueType  # 3
 """Earned from buyers, where earnings go to the wallet."""
 ENTRY_TYPE_SYSTEM: EntryType.ValueType  # 4
-"""By the system."""
+"""By the system: refunds and adjustments."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
+
+class _TransactionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransactionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransactionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSACTION_KIND_UNSPECIFIED: _TransactionKind.ValueType  # 0
+    """Written before kinds were."""
+    TRANSACTION_KIND_TOP_UP: _TransactionKind.ValueType  # 1
+    """Money from outside."""
+    TRANSACTION_KIND_CHARGE: _TransactionKind.ValueType  # 2
+    """A purchase."""
+    TRANSACTION_KIND_REFUND: _TransactionKind.ValueType  # 3
+    """A purchase taken back, or part of it."""
+    TRANSACTION_KIND_ADJUSTMENT: _TransactionKind.ValueType  # 4
+    """A correction by hand."""
+    TRANSACTION_KIND_VOUCHER: _TransactionKind.ValueType  # 5
+    """A voucher."""
+
+class TransactionKind(_TransactionKind, metaclass=_TransactionKindEnumTypeWrapper):
+    """What a transaction is, more closely than the type of its lines."""
+
+TRANSACTION_KIND_UNSPECIFIED: TransactionKind.ValueType  # 0
+"""Written before kinds were."""
+TRANSACTION_KIND_TOP_UP: TransactionKind.ValueType  # 1
+"""Money from outside."""
+TRANSACTION_KIND_CHARGE: TransactionKind.ValueType  # 2
+"""A purchase."""
+TRANSACTION_KIND_REFUND: TransactionKind.ValueType  # 3
+"""A purchase taken back, or part of it."""
+TRANSACTION_KIND_ADJUSTMENT: TransactionKind.ValueType  # 4
+"""A correction by hand."""
+TRANSACTION_KIND_VOUCHER: TransactionKind.ValueType  # 5
+"""A voucher."""
+Global___TransactionKind: _TypeAlias = TransactionKind  # noqa: Y015
 
 class _AccountType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -69,6 +106,8 @@ class _AccountTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountTy
     """What a seller owes the tax office."""
     ACCOUNT_TYPE_CASH: _AccountType.ValueType  # 4
     """What a seller's bank and payment providers took in (negative: money that came in from outside)."""
+    ACCOUNT_TYPE_CREDITS: _AccountType.ValueType  # 5
+    """What a seller gave its buyers without being paid, less what it took back: vouchers and adjustments (negative: given)."""
 
 class AccountType(_AccountType, metaclass=_AccountTypeEnumTypeWrapper):
     """What an account is."""
@@ -83,6 +122,8 @@ ACCOUNT_TYPE_TAX_PAYABLE: AccountType.ValueType  # 3
 """What a seller owes the tax office."""
 ACCOUNT_TYPE_CASH: AccountType.ValueType  # 4
 """What a seller's bank and payment providers took in (negative: money that came in from outside)."""
+ACCOUNT_TYPE_CREDITS: AccountType.ValueType  # 5
+"""What a seller gave its buyers without being paid, less what it took back: vouchers and adjustments (negative: given)."""
 Global___AccountType: _TypeAlias = AccountType  # noqa: Y015
 
 class _TopUpMethod:
@@ -97,6 +138,10 @@ class _TopUpMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopUpMeth
     """By bank; the seller's finance confirms."""
     TOP_UP_METHOD_SANDBOX: _TopUpMethod.ValueType  # 2
     """A pretended card, in development and for tries; see `payment_token`."""
+    TOP_UP_METHOD_PROVIDER: _TopUpMethod.ValueType  # 3
+    """Through the seller's account with a payment provider: a checkout page, or a saved method."""
+    TOP_UP_METHOD_VOUCHER: _TopUpMethod.ValueType  # 4
+    """By a voucher; see VoucherService."""
 
 class TopUpMethod(_TopUpMethod, metaclass=_TopUpMethodEnumTypeWrapper):
     """How a top-up is paid."""
@@ -107,7 +152,43 @@ TOP_UP_METHOD_MANUAL: TopUpMethod.ValueType  # 1
 """By bank; the seller's finance confirms."""
 TOP_UP_METHOD_SANDBOX: TopUpMethod.ValueType  # 2
 """A pretended card, in development and for tries; see `payment_token`."""
+TOP_UP_METHOD_PROVIDER: TopUpMethod.ValueType  # 3
+"""Through the seller's account with a payment provider: a checkout page, or a saved method."""
+TOP_UP_METHOD_VOUCHER: TopUpMethod.ValueType  # 4
+"""By a voucher; see VoucherService."""
 Global___TopUpMethod: _TypeAlias = TopUpMethod  # noqa: Y015
+
+class _EntryOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntryOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRY_ORDER_UNSPECIFIED: _EntryOrder.ValueType  # 0
+    """Taken as NEWEST."""
+    ENTRY_ORDER_NEWEST: _EntryOrder.ValueType  # 1
+    """By time, the newest first."""
+    ENTRY_ORDER_OLDEST: _EntryOrder.ValueType  # 2
+    """By time, the oldest first."""
+    ENTRY_ORDER_AMOUNT_DESCENDING: _EntryOrder.ValueType  # 3
+    """By amount, the largest credit first."""
+    ENTRY_ORDER_AMOUNT_ASCENDING: _EntryOrder.ValueType  # 4
+    """By amount, the largest debit first."""
+
+class EntryOrder(_EntryOrder, metaclass=_EntryOrderEnumTypeWrapper):
+    """In which order lines are listed."""
+
+ENTRY_ORDER_UNSPECIFIED: EntryOrder.ValueType  # 0
+"""Taken as NEWEST."""
+ENTRY_ORDER_NEWEST: EntryOrder.ValueType  # 1
+"""By time, the newest first."""
+ENTRY_ORDER_OLDEST: EntryOrder.ValueType  # 2
+"""By time, the oldest first."""
+ENTRY_ORDER_AMOUNT_DESCENDING: EntryOrder.ValueType  # 3
+"""By amount, the largest credit first."""
+ENTRY_ORDER_AMOUNT_ASCENDING: EntryOrder.ValueType  # 4
+"""By amount, the largest debit first."""
+Global___EntryOrder: _TypeAlias = EntryOrder  # noqa: Y015
 
 @_typing.final
 class Wallet(_message.Message):
@@ -216,6 +297,9 @@ class Entry(_message.Message):
     BALANCE_AFTER_FIELD_NUMBER: _builtins.int
     POSTED_AT_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     sequence: _builtins.int
     """1, 2, 3 ... within the wallet, without a gap."""
@@ -227,6 +311,11 @@ class Entry(_message.Message):
     order_id: _builtins.str
     hash: _builtins.bytes
     """SHA-256 over this line and the hash of the line before."""
+    kind: Global___TransactionKind.ValueType
+    cloud_phone_id: _builtins.str
+    """The cloud phone it was for, if it was."""
+    original_transaction_id: _builtins.str
+    """The transaction that a refund or an adjustment points at."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Positive in, negative out."""
@@ -248,10 +337,13 @@ class Entry(_message.Message):
         balance_after: _money_pb2.Money | None = ...,
         posted_at: _timestamp_pb2.Timestamp | None = ...,
         hash: _builtins.bytes = ...,
+        kind: Global___TransactionKind.ValueType = ...,
+        cloud_phone_id: _builtins.str = ...,
+        original_transaction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "posted_at", b"posted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "hash", b"hash", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "posted_at", b"posted_at", "sequence", b"sequence", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "cloud_phone_id", b"cloud_phone_id", "hash", b"hash", "item", b"item", "kind", b"kind", "order_id", b"order_id", "order_number", b"order_number", "original_transaction_id", b"original_transaction_id", "posted_at", b"posted_at", "sequence", b"sequence", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -271,12 +363,19 @@ class Transaction(_message.Message):
     ORDER_NUMBER_FIELD_NUMBER: _builtins.int
     POSTINGS_FIELD_NUMBER: _builtins.int
     POSTED_AT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     type: Global___EntryType.ValueType
     currency: _builtins.str
     item: _builtins.str
     order_id: _builtins.str
     order_number: _builtins.str
+    kind: Global___TransactionKind.ValueType
+    cloud_phone_id: _builtins.str
+    original_transaction_id: _builtins.str
+    """The transaction that a refund or an adjustment points at."""
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Posting]: ...
     @_builtins.property
@@ -292,10 +391,13 @@ class Transaction(_message.Message):
         order_number: _builtins.str = ...,
         postings: _abc.Iterable[Global___Posting] | None = ...,
         posted_at: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___TransactionKind.ValueType = ...,
+        cloud_phone_id: _builtins.str = ...,
+        original_transaction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["posted_at", b"posted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "id", b"id", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "posted_at", b"posted_at", "postings", b"postings", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_phone_id", b"cloud_phone_id", "currency", b"currency", "id", b"id", "item", b"item", "kind", b"kind", "order_id", b"order_id", "order_number", b"order_number", "original_transaction_id", b"original_transaction_id", "posted_at", b"posted_at", "postings", b"postings", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,6 +452,7 @@ class SellerAccounts(_message.Message):
     TAX_PAYABLE_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    CREDITS_GIVEN_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     @_builtins.property
     def cash_received(self) -> _money_pb2.Money:
@@ -367,6 +470,10 @@ class SellerAccounts(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def credits_given(self) -> _money_pb2.Money:
+        """Vouchers and adjustments: more than zero where it gave more than it took back."""
+
     def __init__(
         self,
         *,
@@ -376,10 +483,11 @@ class SellerAccounts(_message.Message):
         tax_payable: _money_pb2.Money | None = ...,
         cost: _money_pb2.Money | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
+        credits_given: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cash_received", b"cash_received", "cost", b"cost", "revenue", b"revenue", "tax_payable", b"tax_payable"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cash_received", b"cash_received", "cost", b"cost", "credits_given", b"credits_given", "revenue", b"revenue", "tax_payable", b"tax_payable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cash_received", b"cash_received", "cost", b"cost", "organization_id", b"organization_id", "revenue", b"revenue", "tax_payable", b"tax_payable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cash_received", b"cash_received", "cost", b"cost", "credits_given", b"credits_given", "organization_id", b"organization_id", "revenue", b"revenue", "tax_payable", b"tax_payable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -431,6 +539,13 @@ class TopUp(_message.Message):
     FAILURE_REASON_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_URL_FIELD_NUMBER: _builtins.int
+    CHECKOUT_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PAYMENT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    AUTOMATIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     wallet_id: _builtins.str
     organization_id: _builtins.str
@@ -446,12 +561,24 @@ class TopUp(_message.Message):
     """Where SETTLED."""
     failure_reason: _builtins.str
     """Where FAILED."""
+    order_id: _builtins.str
+    """The order it is earmarked for, if it is: what arrives is held for it."""
+    order_number: _builtins.str
+    hold_id: _builtins.str
+    """Where SETTLED and earmarked: the hold for the order."""
+    checkout_url: _builtins.str
+    """For PROVIDER, while PENDING: where the buyer pays, and until when."""
+    payment_account_id: _builtins.str
+    automatic: _builtins.bool
+    """Made by an automatic top-up."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money: ...
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def checkout_expires_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -468,10 +595,17 @@ class TopUp(_message.Message):
         failure_reason: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        order_id: _builtins.str = ...,
+        order_number: _builtins.str = ...,
+        hold_id: _builtins.str = ...,
+        checkout_url: _builtins.str = ...,
+        checkout_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        payment_account_id: _builtins.str = ...,
+        automatic: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "settled_at", b"settled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_expires_at", b"checkout_expires_at", "created_at", b"created_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "created_by_email", b"created_by_email", "created_by_name", b"created_by_name", "failure_reason", b"failure_reason", "id", b"id", "method", b"method", "organization_id", b"organization_id", "reference", b"reference", "settled_at", b"settled_at", "state", b"state", "transaction_id", b"transaction_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "automatic", b"automatic", "checkout_expires_at", b"checkout_expires_at", "checkout_url", b"checkout_url", "created_at", b"created_at", "created_by_email", b"created_by_email", "created_by_name", b"created_by_name", "failure_reason", b"failure_reason", "hold_id", b"hold_id", "id", b"id", "method", b"method", "order_id", b"order_id", "order_number", b"order_number", "organization_id", b"organization_id", "payment_account_id", b"payment_account_id", "reference", b"reference", "settled_at", b"settled_at", "state", b"state", "transaction_id", b"transaction_id", "wallet_id", b"wallet_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -556,25 +690,87 @@ class ListEntriesRequest(_message.Message):
     WALLET_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    WITH_TOTALS_FIELD_NUMBER: _builtins.int
     wallet_id: _builtins.str
     page_size: _builtins.int
     """At most 1,000; 50 where it is 0."""
     page_token: _builtins.str
     """From the last answer; empty for the first page."""
+    order: Global___EntryOrder.ValueType
+    with_totals: _builtins.bool
+    """Also counts and sums all that the filter leaves."""
+    @_builtins.property
+    def filter(self) -> Global___EntryFilter: ...
     def __init__(
         self,
         *,
         wallet_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___EntryFilter | None = ...,
+        order: Global___EntryOrder.ValueType = ...,
+        with_totals: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "wallet_id", b"wallet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "wallet_id", b"wallet_id", "with_totals", b"with_totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class EntryFilter(_message.Message):
+    """All that is set must hold; within a repeated field, any one of its values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSTED_FROM_FIELD_NUMBER: _builtins.int
+    POSTED_TO_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    order_number: _builtins.str
+    """An order's number, whole, or its beginning."""
+    cloud_phone_id: _builtins.str
+    search: _builtins.str
+    """The search box: part of the item, the name of a type (`recharge`, `expense` ...), or the beginning of an order number."""
+    @_builtins.property
+    def posted_from(self) -> _timestamp_pb2.Timestamp:
+        """From this instant on."""
+
+    @_builtins.property
+    def posted_to(self) -> _timestamp_pb2.Timestamp:
+        """Before this instant."""
+
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[Global___EntryType.ValueType]: ...
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Parts of what the line was for (product names), whatever the case, in any language."""
+
+    def __init__(
+        self,
+        *,
+        posted_from: _timestamp_pb2.Timestamp | None = ...,
+        posted_to: _timestamp_pb2.Timestamp | None = ...,
+        types: _abc.Iterable[Global___EntryType.ValueType] | None = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
+        order_number: _builtins.str = ...,
+        cloud_phone_id: _builtins.str = ...,
+        search: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["posted_from", b"posted_from", "posted_to", b"posted_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_phone_id", b"cloud_phone_id", "items", b"items", "order_number", b"order_number", "posted_from", b"posted_from", "posted_to", b"posted_to", "search", b"search", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryFilter: _TypeAlias = EntryFilter  # noqa: Y015
 
 @_typing.final
 class ListEntriesResponse(_message.Message):
@@ -584,23 +780,231 @@ class ListEntriesResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
+    @_builtins.property
+    def totals(self) -> Global___EntryTotals:
+        """Where `with_totals` asked for them."""
+
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___Entry] | None = ...,
         next_page_token: _builtins.str = ...,
+        totals: Global___EntryTotals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class EntryTotals(_message.Message):
+    """Of all lines that a filter leaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    DEBITS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many; where `more` is set, there are more than these."""
+    more: _builtins.bool
+    @_builtins.property
+    def credits(self) -> _money_pb2.Money:
+        """Unset where `more` is set: nothing is said about what was not summed."""
+
+    @_builtins.property
+    def debits(self) -> _money_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        more: _builtins.bool = ...,
+        credits: _money_pb2.Money | None = ...,
+        debits: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "debits", b"debits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "credits", b"credits", "debits", b"debits", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryTotals: _TypeAlias = EntryTotals  # noqa: Y015
+
+@_typing.final
+class ExportEntriesRequest(_message.Message):
+    """ExportEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    order: Global___EntryOrder.ValueType
+    format: _export_pb2.ExportFormat.ValueType
+    @_builtins.property
+    def filter(self) -> Global___EntryFilter: ...
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        filter: Global___EntryFilter | None = ...,
+        order: Global___EntryOrder.ValueType = ...,
+        format: _export_pb2.ExportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "format", b"format", "order", b"order", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEntriesRequest: _TypeAlias = ExportEntriesRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """GetStatement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    page_size: _builtins.int
+    """At most 1,000; 50 where it is 0."""
+    page_token: _builtins.str
+    """From the last answer; empty for the first page."""
+    @_builtins.property
+    def to(self) -> _timestamp_pb2.Timestamp:
+        """The first instant after it; never the future."""
+
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        to: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "page_size", b"page_size", "page_token", b"page_token", "to", b"to", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class Statement(_message.Message):
+    """A wallet's movements over [from, to). Opening + credits + debits = closing, whatever page is looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    SELLER_ID_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    DEBITS_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    organization_id: _builtins.str
+    seller_id: _builtins.str
+    line_count: _builtins.int
+    """All lines of the statement."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def to(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def opening(self) -> _money_pb2.Money:
+        """Before the first instant."""
+
+    @_builtins.property
+    def credits(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def debits(self) -> _money_pb2.Money:
+        """Zero or less."""
+
+    @_builtins.property
+    def closing(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementSum]:
+        """Of each type of line that there is."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
+        """This page of them, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        organization_id: _builtins.str = ...,
+        seller_id: _builtins.str = ...,
+        to: _timestamp_pb2.Timestamp | None = ...,
+        opening: _money_pb2.Money | None = ...,
+        credits: _money_pb2.Money | None = ...,
+        debits: _money_pb2.Money | None = ...,
+        closing: _money_pb2.Money | None = ...,
+        sums: _abc.Iterable[Global___StatementSum] | None = ...,
+        line_count: _builtins.int = ...,
+        lines: _abc.Iterable[Global___Entry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "credits", b"credits", "debits", b"debits", "from", b"from", "opening", b"opening", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "credits", b"credits", "debits", b"debits", "from", b"from", "line_count", b"line_count", "lines", b"lines", "next_page_token", b"next_page_token", "opening", b"opening", "organization_id", b"organization_id", "seller_id", b"seller_id", "sums", b"sums", "to", b"to", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Statement: _TypeAlias = Statement  # noqa: Y015
+
+@_typing.final
+class StatementSum(_message.Message):
+    """The lines of one type in a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    type: Global___EntryType.ValueType
+    count: _builtins.int
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        type: Global___EntryType.ValueType = ...,
+        count: _builtins.int = ...,
+        amount: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementSum: _TypeAlias = StatementSum  # noqa: Y015
 
 @_typing.final
 class GetTransactionRequest(_message.Message):
@@ -696,12 +1100,28 @@ class CreateTopUpRequest(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     PAYMENT_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CREATED_BY_NAME_FIELD_NUMBER: _builtins.int
+    CREATED_BY_EMAIL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names this request, so that repeating it is safe (AIP-155)."""
     wallet_id: _builtins.str
     method: Global___TopUpMethod.ValueType
     payment_token: _builtins.str
     """For SANDBOX: `sandbox_ok` (also where empty), `sandbox_declined`, or `sandbox_late` (settles a moment later)."""
+    order_id: _builtins.str
+    """For our own services: the order that the money is for. What arrives is held for it."""
+    order_number: _builtins.str
+    payment_method_id: _builtins.str
+    """For PROVIDER: a saved method to collect from; empty for a checkout page."""
+    payment_account_id: _builtins.str
+    """For PROVIDER: one of the seller's accounts; empty for its first that is enabled."""
+    created_by_name: _builtins.str
+    """For our own services: in whose name; the boss's where it is empty."""
+    created_by_email: _builtins.str
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """More than zero, in the wallet's currency."""
@@ -714,10 +1134,16 @@ class CreateTopUpRequest(_message.Message):
         amount: _money_pb2.Money | None = ...,
         method: Global___TopUpMethod.ValueType = ...,
         payment_token: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        order_number: _builtins.str = ...,
+        payment_method_id: _builtins.str = ...,
+        payment_account_id: _builtins.str = ...,
+        created_by_name: _builtins.str = ...,
+        created_by_email: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "method", b"method", "payment_token", b"payment_token", "request_id", b"request_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_by_email", b"created_by_email", "created_by_name", b"created_by_name", "method", b"method", "order_id", b"order_id", "order_number", b"order_number", "payment_account_id", b"payment_account_id", "payment_method_id", b"payment_method_id", "payment_token", b"payment_token", "request_id", b"request_id", "wallet_id", b"wallet_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -842,6 +1268,7 @@ class Charge(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     ORDER_NUMBER_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """One charge, however often it is sent."""
     currency: _builtins.str
@@ -851,6 +1278,8 @@ class Charge(_message.Message):
     order_number: _builtins.str
     item: _builtins.str
     """As the wallet's line says it."""
+    cloud_phone_id: _builtins.str
+    """The cloud phone it is for, if it is."""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeTier]:
         """From the purchaser's tier up to the one whose seller is the platform. At most 16."""
@@ -864,10 +1293,11 @@ class Charge(_message.Message):
         order_id: _builtins.str = ...,
         order_number: _builtins.str = ...,
         item: _builtins.str = ...,
+        cloud_phone_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "request_id", b"request_id", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_phone_id", b"cloud_phone_id", "currency", b"currency", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "request_id", b"request_id", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -982,6 +1412,88 @@ class ChargeRefusal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChargeRefusal: _TypeAlias = ChargeRefusal  # noqa: Y015
+
+@_typing.final
+class Refund(_message.Message):
+    """A posted purchase taken back, or part of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """One refund, however often it is sent."""
+    original_transaction_id: _builtins.str
+    """Of the purchase."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeTier]:
+        """From the purchaser's tier up, each tier of the purchase once; zero where nothing is taken back."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        original_transaction_id: _builtins.str = ...,
+        tiers: _abc.Iterable[Global___ChargeTier] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["original_transaction_id", b"original_transaction_id", "reason", b"reason", "request_id", b"request_id", "tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refund: _TypeAlias = Refund  # noqa: Y015
+
+@_typing.final
+class PostRefundRequest(_message.Message):
+    """PostRefund."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refund(self) -> Global___Refund: ...
+    def __init__(
+        self,
+        *,
+        refund: Global___Refund | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostRefundRequest: _TypeAlias = PostRefundRequest  # noqa: Y015
+
+@_typing.final
+class PostRefundResponse(_message.Message):
+    """PostRefund. A refusal is an answer, not an error: REFUND_EXCEEDS_CHARGE, INSUFFICIENT_CREDIT where a seller has spent
+    what it earned, WALLET_UNKNOWN where a wallet of the purchase is closed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___ChargeResult: ...
+    def __init__(
+        self,
+        *,
+        result: Global___ChargeResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostRefundResponse: _TypeAlias = PostRefundResponse  # noqa: Y015
 
 @_typing.final
 class PostChargeRequest(_message.Message):

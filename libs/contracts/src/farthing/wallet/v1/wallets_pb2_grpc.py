@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from farthing.export.v1 import export_pb2 as farthing_dot_export_dot_v1_dot_export__pb2
 from farthing.wallet.v1 import wallets_pb2 as farthing_dot_wallet_dot_v1_dot_wallets__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -50,6 +51,16 @@ class WalletServiceStub:
                 request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.ExportEntries = channel.unary_stream(
+                '/farthing.wallet.v1.WalletService/ExportEntries',
+                request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.ExportEntriesRequest.SerializeToString,
+                response_deserializer=farthing_dot_export_dot_v1_dot_export__pb2.ExportChunk.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/farthing.wallet.v1.WalletService/GetStatement',
+                request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.Statement.FromString,
+                _registered_method=True)
         self.GetTransaction = channel.unary_unary(
                 '/farthing.wallet.v1.WalletService/GetTransaction',
                 request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.GetTransactionRequest.SerializeToString,
@@ -90,6 +101,11 @@ class WalletServiceStub:
                 request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargeRequest.SerializeToString,
                 response_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargeResponse.FromString,
                 _registered_method=True)
+        self.PostRefund = channel.unary_unary(
+                '/farthing.wallet.v1.WalletService/PostRefund',
+                request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostRefundRequest.SerializeToString,
+                response_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostRefundResponse.FromString,
+                _registered_method=True)
         self.PostCharges = channel.stream_stream(
                 '/farthing.wallet.v1.WalletService/PostCharges',
                 request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargesRequest.SerializeToString,
@@ -116,7 +132,21 @@ class WalletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """A wallet's lines, the newest first.
+        """A wallet's lines that a filter leaves, the newest first unless `order` says otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEntries(self, request, context):
+        """All lines that a filter leaves, as a file, in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """A wallet's statement over [from, to): opening balance, lines in their order, closing balance (mission W8).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +208,14 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PostRefund(self, request, context):
+        """Takes back a posted purchase, or part of it, at every tier, all or nothing; of all refunds together never more than
+        was charged at any tier. For our own services.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PostCharges(self, request_iterator, context):
         """Posts batches of purchases; each purchase stands or falls alone. One answer a batch, in the batch's order.
         """
@@ -202,6 +240,16 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.ListEntriesRequest.FromString,
                     response_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'ExportEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEntries,
+                    request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.ExportEntriesRequest.FromString,
+                    response_serializer=farthing_dot_export_dot_v1_dot_export__pb2.ExportChunk.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.GetStatementRequest.FromString,
+                    response_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.Statement.SerializeToString,
             ),
             'GetTransaction': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTransaction,
@@ -242,6 +290,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.PostCharge,
                     request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargeRequest.FromString,
                     response_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargeResponse.SerializeToString,
+            ),
+            'PostRefund': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostRefund,
+                    request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostRefundRequest.FromString,
+                    response_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostRefundResponse.SerializeToString,
             ),
             'PostCharges': grpc.stream_stream_rpc_method_handler(
                     servicer.PostCharges,
@@ -331,6 +384,60 @@ class WalletService:
             '/farthing.wallet.v1.WalletService/ListEntries',
             farthing_dot_wallet_dot_v1_dot_wallets__pb2.ListEntriesRequest.SerializeToString,
             farthing_dot_wallet_dot_v1_dot_wallets__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/farthing.wallet.v1.WalletService/ExportEntries',
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.ExportEntriesRequest.SerializeToString,
+            farthing_dot_export_dot_v1_dot_export__pb2.ExportChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.wallet.v1.WalletService/GetStatement',
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.GetStatementRequest.SerializeToString,
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.Statement.FromString,
             options,
             channel_credentials,
             insecure,
@@ -547,6 +654,33 @@ class WalletService:
             '/farthing.wallet.v1.WalletService/PostCharge',
             farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargeRequest.SerializeToString,
             farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostRefund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.wallet.v1.WalletService/PostRefund',
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostRefundRequest.SerializeToString,
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.PostRefundResponse.FromString,
             options,
             channel_credentials,
             insecure,

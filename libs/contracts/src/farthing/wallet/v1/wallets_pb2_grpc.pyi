@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from farthing.export.v1 import export_pb2 as _export_pb2
 from farthing.wallet.v1 import wallets_pb2 as _wallets_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -38,7 +39,11 @@ class WalletServiceStub:
     GetBalance: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.GetBalanceRequest, _wallets_pb2.Balance]
     """Total, reserved and available, now or at an instant of the past."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.ListEntriesRequest, _wallets_pb2.ListEntriesResponse]
-    """A wallet's lines, the newest first."""
+    """A wallet's lines that a filter leaves, the newest first unless `order` says otherwise."""
+    ExportEntries: _grpc.UnaryStreamMultiCallable[_wallets_pb2.ExportEntriesRequest, _export_pb2.ExportChunk]
+    """All lines that a filter leaves, as a file, in pieces."""
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.GetStatementRequest, _wallets_pb2.Statement]
+    """A wallet's statement over [from, to): opening balance, lines in their order, closing balance (mission W8)."""
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.GetTransactionRequest, _wallets_pb2.Transaction]
     """One transaction with its postings: every tier for a service, else those tiers whose buyer the caller may see."""
     GetSellerAccounts: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.GetSellerAccountsRequest, _wallets_pb2.SellerAccounts]
@@ -55,6 +60,10 @@ class WalletServiceStub:
     """A wallet's top-ups, the newest first."""
     PostCharge: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.PostChargeRequest, _wallets_pb2.PostChargeResponse]
     """Posts one purchase at every tier, all or nothing. For our own services."""
+    PostRefund: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.PostRefundRequest, _wallets_pb2.PostRefundResponse]
+    """Takes back a posted purchase, or part of it, at every tier, all or nothing; of all refunds together never more than
+    was charged at any tier. For our own services.
+    """
     PostCharges: _grpc.StreamStreamMultiCallable[_wallets_pb2.PostChargesRequest, _wallets_pb2.PostChargesResponse]
     """Posts batches of purchases; each purchase stands or falls alone. One answer a batch, in the batch's order."""
 
@@ -68,7 +77,11 @@ class WalletServiceAsyncStub(WalletServiceStub):
     GetBalance: _aio.UnaryUnaryMultiCallable[_wallets_pb2.GetBalanceRequest, _wallets_pb2.Balance]  # type: ignore[assignment]
     """Total, reserved and available, now or at an instant of the past."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_wallets_pb2.ListEntriesRequest, _wallets_pb2.ListEntriesResponse]  # type: ignore[assignment]
-    """A wallet's lines, the newest first."""
+    """A wallet's lines that a filter leaves, the newest first unless `order` says otherwise."""
+    ExportEntries: _aio.UnaryStreamMultiCallable[_wallets_pb2.ExportEntriesRequest, _export_pb2.ExportChunk]  # type: ignore[assignment]
+    """All lines that a filter leaves, as a file, in pieces."""
+    GetStatement: _aio.UnaryUnaryMultiCallable[_wallets_pb2.GetStatementRequest, _wallets_pb2.Statement]  # type: ignore[assignment]
+    """A wallet's statement over [from, to): opening balance, lines in their order, closing balance (mission W8)."""
     GetTransaction: _aio.UnaryUnaryMultiCallable[_wallets_pb2.GetTransactionRequest, _wallets_pb2.Transaction]  # type: ignore[assignment]
     """One transaction with its postings: every tier for a service, else those tiers whose buyer the caller may see."""
     GetSellerAccounts: _aio.UnaryUnaryMultiCallable[_wallets_pb2.GetSellerAccountsRequest, _wallets_pb2.SellerAccounts]  # type: ignore[assignment]
@@ -85,6 +98,10 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """A wallet's top-ups, the newest first."""
     PostCharge: _aio.UnaryUnaryMultiCallable[_wallets_pb2.PostChargeRequest, _wallets_pb2.PostChargeResponse]  # type: ignore[assignment]
     """Posts one purchase at every tier, all or nothing. For our own services."""
+    PostRefund: _aio.UnaryUnaryMultiCallable[_wallets_pb2.PostRefundRequest, _wallets_pb2.PostRefundResponse]  # type: ignore[assignment]
+    """Takes back a posted purchase, or part of it, at every tier, all or nothing; of all refunds together never more than
+    was charged at any tier. For our own services.
+    """
     PostCharges: _aio.StreamStreamMultiCallable[_wallets_pb2.PostChargesRequest, _wallets_pb2.PostChargesResponse]  # type: ignore[assignment]
     """Posts batches of purchases; each purchase stands or falls alone. One answer a batch, in the batch's order."""
 
@@ -113,7 +130,23 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallets_pb2.ListEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallets_pb2.ListEntriesResponse, _abc.Awaitable[_wallets_pb2.ListEntriesResponse]]:
-        """A wallet's lines, the newest first."""
+        """A wallet's lines that a filter leaves, the newest first unless `order` says otherwise."""
+
+    @_abc_1.abstractmethod
+    def ExportEntries(
+        self,
+        request: _wallets_pb2.ExportEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportChunk], _abc.AsyncIterator[_export_pb2.ExportChunk]]:
+        """All lines that a filter leaves, as a file, in pieces."""
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _wallets_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallets_pb2.Statement, _abc.Awaitable[_wallets_pb2.Statement]]:
+        """A wallet's statement over [from, to): opening balance, lines in their order, closing balance (mission W8)."""
 
     @_abc_1.abstractmethod
     def GetTransaction(
@@ -178,6 +211,16 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_wallets_pb2.PostChargeResponse, _abc.Awaitable[_wallets_pb2.PostChargeResponse]]:
         """Posts one purchase at every tier, all or nothing. For our own services."""
+
+    @_abc_1.abstractmethod
+    def PostRefund(
+        self,
+        request: _wallets_pb2.PostRefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallets_pb2.PostRefundResponse, _abc.Awaitable[_wallets_pb2.PostRefundResponse]]:
+        """Takes back a posted purchase, or part of it, at every tier, all or nothing; of all refunds together never more than
+        was charged at any tier. For our own services.
+        """
 
     @_abc_1.abstractmethod
     def PostCharges(

@@ -23,21 +23,27 @@ _sym_db = _symbol_database.Default()
 
 
 from farthing.orders.v1 import orders_pb2 as farthing_dot_orders_dot_v1_dot_orders__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&farthing/orders/events/v1/events.proto\x12\x19\x66\x61rthing.orders.events.v1\x1a\x1f\x66\x61rthing/orders/v1/orders.proto\"\xe0\x01\n\x0bOrdersEvent\x12>\n\x0corder_placed\x18\x01 \x01(\x0b\x32&.farthing.orders.events.v1.OrderPlacedH\x00\x12\x44\n\x0forder_completed\x18\x02 \x01(\x0b\x32).farthing.orders.events.v1.OrderCompletedH\x00\x12\x42\n\x0eorder_canceled\x18\x03 \x01(\x0b\x32(.farthing.orders.events.v1.OrderCanceledH\x00\x42\x07\n\x05\x65vent\"H\n\x0bOrderPlaced\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\"K\n\x0eOrderCompleted\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\"J\n\rOrderCanceled\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Orderb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&farthing/orders/events/v1/events.proto\x12\x19\x66\x61rthing.orders.events.v1\x1a\x1f\x66\x61rthing/orders/v1/orders.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xef\x02\n\x0bOrdersEvent\x12>\n\x0corder_placed\x18\x01 \x01(\x0b\x32&.farthing.orders.events.v1.OrderPlacedH\x00\x12\x44\n\x0forder_completed\x18\x02 \x01(\x0b\x32).farthing.orders.events.v1.OrderCompletedH\x00\x12\x42\n\x0eorder_canceled\x18\x03 \x01(\x0b\x32(.farthing.orders.events.v1.OrderCanceledH\x00\x12\x42\n\x0eorder_refunded\x18\x04 \x01(\x0b\x32(.farthing.orders.events.v1.OrderRefundedH\x00\x12I\n\x12order_payment_kept\x18\x05 \x01(\x0b\x32+.farthing.orders.events.v1.OrderPaymentKeptH\x00\x42\x07\n\x05\x65vent\"H\n\x0bOrderPlaced\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\"K\n\x0eOrderCompleted\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\"J\n\rOrderCanceled\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\"v\n\rOrderRefunded\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\x12*\n\x06refund\x18\x03 \x01(\x0b\x32\x1a.farthing.orders.v1.Refund\"\xc5\x01\n\x10OrderPaymentKept\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12(\n\x05order\x18\x02 \x01(\x0b\x32\x19.farthing.orders.v1.Order\x12\x11\n\ttop_up_id\x18\x03 \x01(\t\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0breceived_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farthing.orders.events.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDERSEVENT']._serialized_start=103
-  _globals['_ORDERSEVENT']._serialized_end=327
-  _globals['_ORDERPLACED']._serialized_start=329
-  _globals['_ORDERPLACED']._serialized_end=401
-  _globals['_ORDERCOMPLETED']._serialized_start=403
-  _globals['_ORDERCOMPLETED']._serialized_end=478
-  _globals['_ORDERCANCELED']._serialized_start=480
-  _globals['_ORDERCANCELED']._serialized_end=554
+  _globals['_ORDERSEVENT']._serialized_start=161
+  _globals['_ORDERSEVENT']._serialized_end=528
+  _globals['_ORDERPLACED']._serialized_start=530
+  _globals['_ORDERPLACED']._serialized_end=602
+  _globals['_ORDERCOMPLETED']._serialized_start=604
+  _globals['_ORDERCOMPLETED']._serialized_end=679
+  _globals['_ORDERCANCELED']._serialized_start=681
+  _globals['_ORDERCANCELED']._serialized_end=755
+  _globals['_ORDERREFUNDED']._serialized_start=757
+  _globals['_ORDERREFUNDED']._serialized_end=875
+  _globals['_ORDERPAYMENTKEPT']._serialized_start=878
+  _globals['_ORDERPAYMENTKEPT']._serialized_end=1075
 # @@protoc_insertion_point(module_scope)

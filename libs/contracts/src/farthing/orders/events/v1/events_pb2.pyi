@@ -6,6 +6,8 @@ isort:skip_file
 from farthing.orders.v1 import orders_pb2 as _orders_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -26,24 +28,32 @@ class OrdersEvent(_message.Message):
     ORDER_PLACED_FIELD_NUMBER: _builtins.int
     ORDER_COMPLETED_FIELD_NUMBER: _builtins.int
     ORDER_CANCELED_FIELD_NUMBER: _builtins.int
+    ORDER_REFUNDED_FIELD_NUMBER: _builtins.int
+    ORDER_PAYMENT_KEPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def order_placed(self) -> Global___OrderPlaced: ...
     @_builtins.property
     def order_completed(self) -> Global___OrderCompleted: ...
     @_builtins.property
     def order_canceled(self) -> Global___OrderCanceled: ...
+    @_builtins.property
+    def order_refunded(self) -> Global___OrderRefunded: ...
+    @_builtins.property
+    def order_payment_kept(self) -> Global___OrderPaymentKept: ...
     def __init__(
         self,
         *,
         order_placed: Global___OrderPlaced | None = ...,
         order_completed: Global___OrderCompleted | None = ...,
         order_canceled: Global___OrderCanceled | None = ...,
+        order_refunded: Global___OrderRefunded | None = ...,
+        order_payment_kept: Global___OrderPaymentKept | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "order_canceled", b"order_canceled", "order_completed", b"order_completed", "order_placed", b"order_placed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "order_canceled", b"order_canceled", "order_completed", b"order_completed", "order_payment_kept", b"order_payment_kept", "order_placed", b"order_placed", "order_refunded", b"order_refunded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "order_canceled", b"order_canceled", "order_completed", b"order_completed", "order_placed", b"order_placed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "order_canceled", b"order_canceled", "order_completed", b"order_completed", "order_payment_kept", b"order_payment_kept", "order_placed", b"order_placed", "order_refunded", b"order_refunded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["order_placed", "order_completed", "order_canceled"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["order_placed", "order_completed", "order_canceled", "order_refunded", "order_payment_kept"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -123,3 +133,77 @@ class OrderCanceled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderCanceled: _TypeAlias = OrderCanceled  # noqa: Y015
+
+@_typing.final
+class OrderRefunded(_message.Message):
+    """Lines of an order are given back, whole or in part, at every tier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_ID_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
+    root_id: _builtins.str
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order:
+        """As it is now."""
+
+    @_builtins.property
+    def refund(self) -> _orders_pb2.Refund: ...
+    def __init__(
+        self,
+        *,
+        root_id: _builtins.str = ...,
+        order: _orders_pb2.Order | None = ...,
+        refund: _orders_pb2.Refund | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "refund", b"refund"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "refund", b"refund", "root_id", b"root_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderRefunded: _TypeAlias = OrderRefunded  # noqa: Y015
+
+@_typing.final
+class OrderPaymentKept(_message.Message):
+    """Money for an order arrived, but the order cannot be completed: it is canceled, or a seller above cannot buy. The money
+    is on the purchaser's balance.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_ID_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    TOP_UP_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    root_id: _builtins.str
+    top_up_id: _builtins.str
+    """The wallet's top-up."""
+    reason: _builtins.str
+    """Why, in words for the purchaser."""
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order: ...
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        root_id: _builtins.str = ...,
+        order: _orders_pb2.Order | None = ...,
+        top_up_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "order", b"order", "received_at", b"received_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "order", b"order", "reason", b"reason", "received_at", b"received_at", "root_id", b"root_id", "top_up_id", b"top_up_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderPaymentKept: _TypeAlias = OrderPaymentKept  # noqa: Y015

@@ -22,28 +22,38 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from farthing.wallet.v1 import adjustments_pb2 as farthing_dot_wallet_dot_v1_dot_adjustments__pb2
 from farthing.wallet.v1 import organizations_pb2 as farthing_dot_wallet_dot_v1_dot_organizations__pb2
 from farthing.wallet.v1 import wallets_pb2 as farthing_dot_wallet_dot_v1_dot_wallets__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&farthing/wallet/events/v1/events.proto\x12\x19\x66\x61rthing.wallet.events.v1\x1a&farthing/wallet/v1/organizations.proto\x1a farthing/wallet/v1/wallets.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x02\n\x0bWalletEvent\x12N\n\x14organization_created\x18\x01 \x01(\x0b\x32..farthing.wallet.events.v1.OrganizationCreatedH\x00\x12N\n\x14organization_updated\x18\x02 \x01(\x0b\x32..farthing.wallet.events.v1.OrganizationUpdatedH\x00\x12\x41\n\x0etop_up_settled\x18\x03 \x01(\x0b\x32\'.farthing.wallet.events.v1.TopUpSettledH\x00\x12@\n\rcharge_posted\x18\x04 \x01(\x0b\x32\'.farthing.wallet.events.v1.ChargePostedH\x00\x42\x07\n\x05\x65vent\"M\n\x13OrganizationCreated\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32 .farthing.wallet.v1.Organization\"M\n\x13OrganizationUpdated\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32 .farthing.wallet.v1.Organization\"\xbc\x01\n\x0cTopUpSettled\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12)\n\x06top_up\x18\x02 \x01(\x0b\x32\x19.farthing.wallet.v1.TopUp\x12\x11\n\tseller_id\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x1c\n\x14\x62\x61lance_after_micros\x18\x05 \x01(\x03\x12-\n\tposted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x01\n\x0c\x43hargePosted\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12\x16\n\x0etransaction_id\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x14\n\x0corder_number\x18\x05 \x01(\t\x12\x0c\n\x04item\x18\x06 \x01(\t\x12\x34\n\x05tiers\x18\x07 \x03(\x0b\x32%.farthing.wallet.events.v1.PostedTier\x12-\n\tposted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9c\x01\n\nPostedTier\x12\x10\n\x08\x62uyer_id\x18\x01 \x01(\t\x12\x11\n\tseller_id\x18\x02 \x01(\t\x12\x11\n\twallet_id\x18\x03 \x01(\t\x12\x12\n\nnet_micros\x18\x04 \x01(\x03\x12\x12\n\ntax_micros\x18\x05 \x01(\x03\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12\x1c\n\x14\x62\x61lance_after_micros\x18\x07 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&farthing/wallet/events/v1/events.proto\x12\x19\x66\x61rthing.wallet.events.v1\x1a$farthing/wallet/v1/adjustments.proto\x1a&farthing/wallet/v1/organizations.proto\x1a farthing/wallet/v1/wallets.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xc6\x04\n\x0bWalletEvent\x12N\n\x14organization_created\x18\x01 \x01(\x0b\x32..farthing.wallet.events.v1.OrganizationCreatedH\x00\x12N\n\x14organization_updated\x18\x02 \x01(\x0b\x32..farthing.wallet.events.v1.OrganizationUpdatedH\x00\x12\x41\n\x0etop_up_settled\x18\x03 \x01(\x0b\x32\'.farthing.wallet.events.v1.TopUpSettledH\x00\x12@\n\rcharge_posted\x18\x04 \x01(\x0b\x32\'.farthing.wallet.events.v1.ChargePostedH\x00\x12@\n\rrefund_posted\x18\x05 \x01(\x0b\x32\'.farthing.wallet.events.v1.RefundPostedH\x00\x12H\n\x11\x61\x64justment_posted\x18\x06 \x01(\x0b\x32+.farthing.wallet.events.v1.AdjustmentPostedH\x00\x12?\n\rtop_up_failed\x18\x07 \x01(\x0b\x32&.farthing.wallet.events.v1.TopUpFailedH\x00\x12<\n\x0b\x62\x61lance_low\x18\x08 \x01(\x0b\x32%.farthing.wallet.events.v1.BalanceLowH\x00\x42\x07\n\x05\x65vent\"M\n\x13OrganizationCreated\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32 .farthing.wallet.v1.Organization\"M\n\x13OrganizationUpdated\x12\x36\n\x0corganization\x18\x01 \x01(\x0b\x32 .farthing.wallet.v1.Organization\"\xbc\x01\n\x0cTopUpSettled\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12)\n\x06top_up\x18\x02 \x01(\x0b\x32\x19.farthing.wallet.v1.TopUp\x12\x11\n\tseller_id\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x1c\n\x14\x62\x61lance_after_micros\x18\x05 \x01(\x03\x12-\n\tposted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfc\x01\n\x0c\x43hargePosted\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12\x16\n\x0etransaction_id\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x14\n\x0corder_number\x18\x05 \x01(\t\x12\x0c\n\x04item\x18\x06 \x01(\t\x12\x34\n\x05tiers\x18\x07 \x03(\x0b\x32%.farthing.wallet.events.v1.PostedTier\x12-\n\tposted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63loud_phone_id\x18\t \x01(\t\"\x9c\x01\n\nPostedTier\x12\x10\n\x08\x62uyer_id\x18\x01 \x01(\t\x12\x11\n\tseller_id\x18\x02 \x01(\t\x12\x11\n\twallet_id\x18\x03 \x01(\t\x12\x12\n\nnet_micros\x18\x04 \x01(\x03\x12\x12\n\ntax_micros\x18\x05 \x01(\x03\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12\x1c\n\x14\x62\x61lance_after_micros\x18\x07 \x01(\x03\"\x95\x02\n\x0cRefundPosted\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12\x16\n\x0etransaction_id\x18\x02 \x01(\t\x12\x1f\n\x17original_transaction_id\x18\x03 \x01(\t\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x10\n\x08order_id\x18\x05 \x01(\t\x12\x14\n\x0corder_number\x18\x06 \x01(\t\x12\x0c\n\x04item\x18\x07 \x01(\t\x12\x34\n\x05tiers\x18\x08 \x03(\x0b\x32%.farthing.wallet.events.v1.PostedTier\x12-\n\tposted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\n \x01(\t\"\xb6\x01\n\x10\x41\x64justmentPosted\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12\x32\n\nadjustment\x18\x02 \x01(\x0b\x32\x1e.farthing.wallet.v1.Adjustment\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x1c\n\x14\x62\x61lance_after_micros\x18\x04 \x01(\x03\x12-\n\tposted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc0\x01\n\x0bTopUpFailed\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12)\n\x06top_up\x18\x02 \x01(\x0b\x32\x19.farthing.wallet.v1.TopUp\x12\x11\n\tseller_id\x18\x03 \x01(\t\x12-\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_attempt_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x01\n\nBalanceLow\x12\x0f\n\x07root_id\x18\x01 \x01(\t\x12\x11\n\twallet_id\x18\x02 \x01(\t\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\x12\x11\n\tseller_id\x18\x04 \x01(\t\x12%\n\tavailable\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12%\n\tthreshold\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x07\x66\x65ll_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farthing.wallet.events.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WALLETEVENT']._serialized_start=177
-  _globals['_WALLETEVENT']._serialized_end=492
-  _globals['_ORGANIZATIONCREATED']._serialized_start=494
-  _globals['_ORGANIZATIONCREATED']._serialized_end=571
-  _globals['_ORGANIZATIONUPDATED']._serialized_start=573
-  _globals['_ORGANIZATIONUPDATED']._serialized_end=650
-  _globals['_TOPUPSETTLED']._serialized_start=653
-  _globals['_TOPUPSETTLED']._serialized_end=841
-  _globals['_CHARGEPOSTED']._serialized_start=844
-  _globals['_CHARGEPOSTED']._serialized_end=1072
-  _globals['_POSTEDTIER']._serialized_start=1075
-  _globals['_POSTEDTIER']._serialized_end=1231
+  _globals['_WALLETEVENT']._serialized_start=240
+  _globals['_WALLETEVENT']._serialized_end=822
+  _globals['_ORGANIZATIONCREATED']._serialized_start=824
+  _globals['_ORGANIZATIONCREATED']._serialized_end=901
+  _globals['_ORGANIZATIONUPDATED']._serialized_start=903
+  _globals['_ORGANIZATIONUPDATED']._serialized_end=980
+  _globals['_TOPUPSETTLED']._serialized_start=983
+  _globals['_TOPUPSETTLED']._serialized_end=1171
+  _globals['_CHARGEPOSTED']._serialized_start=1174
+  _globals['_CHARGEPOSTED']._serialized_end=1426
+  _globals['_POSTEDTIER']._serialized_start=1429
+  _globals['_POSTEDTIER']._serialized_end=1585
+  _globals['_REFUNDPOSTED']._serialized_start=1588
+  _globals['_REFUNDPOSTED']._serialized_end=1865
+  _globals['_ADJUSTMENTPOSTED']._serialized_start=1868
+  _globals['_ADJUSTMENTPOSTED']._serialized_end=2050
+  _globals['_TOPUPFAILED']._serialized_start=2053
+  _globals['_TOPUPFAILED']._serialized_end=2245
+  _globals['_BALANCELOW']._serialized_start=2248
+  _globals['_BALANCELOW']._serialized_end=2463
 # @@protoc_insertion_point(module_scope)

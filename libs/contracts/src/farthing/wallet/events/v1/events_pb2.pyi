@@ -4,12 +4,14 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from farthing.wallet.v1 import adjustments_pb2 as _adjustments_pb2
 from farthing.wallet.v1 import organizations_pb2 as _organizations_pb2
 from farthing.wallet.v1 import wallets_pb2 as _wallets_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +33,10 @@ class WalletEvent(_message.Message):
     ORGANIZATION_UPDATED_FIELD_NUMBER: _builtins.int
     TOP_UP_SETTLED_FIELD_NUMBER: _builtins.int
     CHARGE_POSTED_FIELD_NUMBER: _builtins.int
+    REFUND_POSTED_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_POSTED_FIELD_NUMBER: _builtins.int
+    TOP_UP_FAILED_FIELD_NUMBER: _builtins.int
+    BALANCE_LOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def organization_created(self) -> Global___OrganizationCreated: ...
     @_builtins.property
@@ -39,6 +45,14 @@ class WalletEvent(_message.Message):
     def top_up_settled(self) -> Global___TopUpSettled: ...
     @_builtins.property
     def charge_posted(self) -> Global___ChargePosted: ...
+    @_builtins.property
+    def refund_posted(self) -> Global___RefundPosted: ...
+    @_builtins.property
+    def adjustment_posted(self) -> Global___AdjustmentPosted: ...
+    @_builtins.property
+    def top_up_failed(self) -> Global___TopUpFailed: ...
+    @_builtins.property
+    def balance_low(self) -> Global___BalanceLow: ...
     def __init__(
         self,
         *,
@@ -46,12 +60,16 @@ class WalletEvent(_message.Message):
         organization_updated: Global___OrganizationUpdated | None = ...,
         top_up_settled: Global___TopUpSettled | None = ...,
         charge_posted: Global___ChargePosted | None = ...,
+        refund_posted: Global___RefundPosted | None = ...,
+        adjustment_posted: Global___AdjustmentPosted | None = ...,
+        top_up_failed: Global___TopUpFailed | None = ...,
+        balance_low: Global___BalanceLow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["charge_posted", b"charge_posted", "event", b"event", "organization_created", b"organization_created", "organization_updated", b"organization_updated", "top_up_settled", b"top_up_settled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment_posted", b"adjustment_posted", "balance_low", b"balance_low", "charge_posted", b"charge_posted", "event", b"event", "organization_created", b"organization_created", "organization_updated", b"organization_updated", "refund_posted", b"refund_posted", "top_up_failed", b"top_up_failed", "top_up_settled", b"top_up_settled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_posted", b"charge_posted", "event", b"event", "organization_created", b"organization_created", "organization_updated", b"organization_updated", "top_up_settled", b"top_up_settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_posted", b"adjustment_posted", "balance_low", b"balance_low", "charge_posted", b"charge_posted", "event", b"event", "organization_created", b"organization_created", "organization_updated", b"organization_updated", "refund_posted", b"refund_posted", "top_up_failed", b"top_up_failed", "top_up_settled", b"top_up_settled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["organization_created", "organization_updated", "top_up_settled", "charge_posted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["organization_created", "organization_updated", "top_up_settled", "charge_posted", "refund_posted", "adjustment_posted", "top_up_failed", "balance_low"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -155,12 +173,14 @@ class ChargePosted(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
     POSTED_AT_FIELD_NUMBER: _builtins.int
+    CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
     root_id: _builtins.str
     transaction_id: _builtins.str
     currency: _builtins.str
     order_id: _builtins.str
     order_number: _builtins.str
     item: _builtins.str
+    cloud_phone_id: _builtins.str
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PostedTier]:
         """From the purchaser's tier up."""
@@ -178,10 +198,11 @@ class ChargePosted(_message.Message):
         item: _builtins.str = ...,
         tiers: _abc.Iterable[Global___PostedTier] | None = ...,
         posted_at: _timestamp_pb2.Timestamp | None = ...,
+        cloud_phone_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["posted_at", b"posted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "posted_at", b"posted_at", "root_id", b"root_id", "tiers", b"tiers", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_phone_id", b"cloud_phone_id", "currency", b"currency", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "posted_at", b"posted_at", "root_id", b"root_id", "tiers", b"tiers", "transaction_id", b"transaction_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,3 +247,171 @@ class PostedTier(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PostedTier: _TypeAlias = PostedTier  # noqa: Y015
+
+@_typing.final
+class RefundPosted(_message.Message):
+    """A purchase, or part of it, is taken back at every tier. Amounts of the tiers are what was given back: zero or more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_ID_FIELD_NUMBER: _builtins.int
+    TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    POSTED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    root_id: _builtins.str
+    transaction_id: _builtins.str
+    original_transaction_id: _builtins.str
+    currency: _builtins.str
+    order_id: _builtins.str
+    order_number: _builtins.str
+    item: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PostedTier]:
+        """From the purchaser's tier up."""
+
+    @_builtins.property
+    def posted_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        root_id: _builtins.str = ...,
+        transaction_id: _builtins.str = ...,
+        original_transaction_id: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        order_number: _builtins.str = ...,
+        item: _builtins.str = ...,
+        tiers: _abc.Iterable[Global___PostedTier] | None = ...,
+        posted_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["posted_at", b"posted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "item", b"item", "order_id", b"order_id", "order_number", b"order_number", "original_transaction_id", b"original_transaction_id", "posted_at", b"posted_at", "reason", b"reason", "root_id", b"root_id", "tiers", b"tiers", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPosted: _TypeAlias = RefundPosted  # noqa: Y015
+
+@_typing.final
+class AdjustmentPosted(_message.Message):
+    """A wallet was corrected by hand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_ID_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    BALANCE_AFTER_MICROS_FIELD_NUMBER: _builtins.int
+    POSTED_AT_FIELD_NUMBER: _builtins.int
+    root_id: _builtins.str
+    sequence: _builtins.int
+    """The wallet's line."""
+    balance_after_micros: _builtins.int
+    @_builtins.property
+    def adjustment(self) -> _adjustments_pb2.Adjustment: ...
+    @_builtins.property
+    def posted_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        root_id: _builtins.str = ...,
+        adjustment: _adjustments_pb2.Adjustment | None = ...,
+        sequence: _builtins.int = ...,
+        balance_after_micros: _builtins.int = ...,
+        posted_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "posted_at", b"posted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "balance_after_micros", b"balance_after_micros", "posted_at", b"posted_at", "root_id", b"root_id", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustmentPosted: _TypeAlias = AdjustmentPosted  # noqa: Y015
+
+@_typing.final
+class TopUpFailed(_message.Message):
+    """A top-up will not come. Of an automatic one: each try that failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_ID_FIELD_NUMBER: _builtins.int
+    TOP_UP_FIELD_NUMBER: _builtins.int
+    SELLER_ID_FIELD_NUMBER: _builtins.int
+    FAILED_AT_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    root_id: _builtins.str
+    seller_id: _builtins.str
+    @_builtins.property
+    def top_up(self) -> _wallets_pb2.TopUp: ...
+    @_builtins.property
+    def failed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
+        """Of an automatic one: when it is tried again; unset where it is not."""
+
+    def __init__(
+        self,
+        *,
+        root_id: _builtins.str = ...,
+        top_up: _wallets_pb2.TopUp | None = ...,
+        seller_id: _builtins.str = ...,
+        failed_at: _timestamp_pb2.Timestamp | None = ...,
+        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at", "next_attempt_at", b"next_attempt_at", "top_up", b"top_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at", "next_attempt_at", b"next_attempt_at", "root_id", b"root_id", "seller_id", b"seller_id", "top_up", b"top_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopUpFailed: _TypeAlias = TopUpFailed  # noqa: Y015
+
+@_typing.final
+class BalanceLow(_message.Message):
+    """A wallet's available balance fell below the threshold of its notice; once for each time that it falls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_ID_FIELD_NUMBER: _builtins.int
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    SELLER_ID_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    FELL_AT_FIELD_NUMBER: _builtins.int
+    root_id: _builtins.str
+    wallet_id: _builtins.str
+    organization_id: _builtins.str
+    seller_id: _builtins.str
+    @_builtins.property
+    def available(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def threshold(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def fell_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        root_id: _builtins.str = ...,
+        wallet_id: _builtins.str = ...,
+        organization_id: _builtins.str = ...,
+        seller_id: _builtins.str = ...,
+        available: _money_pb2.Money | None = ...,
+        threshold: _money_pb2.Money | None = ...,
+        fell_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "fell_at", b"fell_at", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "fell_at", b"fell_at", "organization_id", b"organization_id", "root_id", b"root_id", "seller_id", b"seller_id", "threshold", b"threshold", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BalanceLow: _TypeAlias = BalanceLow  # noqa: Y015

@@ -1,0 +1,10 @@
+"""What finding orders is served by."""
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
