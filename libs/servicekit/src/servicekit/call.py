@@ -28,11 +28,15 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one caller. `method` is the full name, such as `/farthing.orders.v1.OrderService/PlaceOrder`."""
+    """One call of one caller. `method` is the full name, such as `/farthing.orders.v1.OrderService/PlaceOrder`.
+
+    `origin` is where it came from: the connection's address, and whom a gateway says it speaks for.
+    """
 
     principal: Principal
     scope: Scope
     method: str
+    origin: str = ""
 
 
 _current: ContextVar[Call] = ContextVar("farthing_call")

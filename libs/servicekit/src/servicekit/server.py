@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import grpc
@@ -48,6 +49,8 @@ def _seconds(method: str, code: str) -> Histogram:
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 
 _NOT_TEXT = "22021"
+# Characters of a forwarded address that are kept.
+ORIGIN_MAX = 200
 
 Handler = Any
 # Untyped on purpose: the types in grpc's stubs lack what the library has (`abort_with_status`).
@@ -165,7 +168,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if principal is None:
             raise unauthenticated("No token: send `authorization: Bearer <token>`.")
         rule.check(principal)
-        return Call(principal, await self._scope(principal), method)
+        return Call(principal, await self._scope(principal), method, _origin(context.peer(), metadata))
 
     async def _scope(self, principal: Principal) -> Scope:
         if principal.kind == "service":
@@ -193,6 +196,15 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async for request in requests:
             self._validate(request)
             yield request
+
+
+def _origin(peer: str, metadata: Any) -> str:
+    """The connection's address; behind a gateway also whom it names (anybody can send that header: both are kept)."""
+    address = unquote(peer).partition(":")[2].rpartition(":")[0] or peer
+    for key, value in metadata:
+        if key == "x-forwarded-for" and isinstance(value, str):
+            return f"{value[:ORIGIN_MAX]} via {address}"
+    return address
 
 
 def _path(field: Any) -> str:
