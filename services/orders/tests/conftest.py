@@ -20,7 +20,9 @@ from local_stack.stack import Stack
 from orders.clients import WalletClient
 from orders.commands.catalogue import Catalogue
 from orders.commands.orders import Orders
-from orders.rpc import CatalogueRpc, OrderRpc, Reads
+from orders.rpc.catalogue import CatalogueRpc
+from orders.rpc.orders import OrderRpc
+from orders.rpc.reads import Reads
 from servicekit.call import Call
 from servicekit.clock import FixedClock
 from servicekit.database import Database

@@ -8,7 +8,8 @@ import grpc
 from farthing.wallet.v1 import wallets_pb2, wallets_pb2_grpc
 from servicekit.problems import problem_of
 
-from orders.convert import charge_of, instant_from_message, refusal_from_message
+from orders.convert.values import instant_from_message
+from orders.convert.wallet import charge_of, refusal_from_message
 from orders.domain.orders import Order, Refusal
 
 # Answers that are refusals, though they came as errors: the same charge never fares better.

@@ -4,7 +4,7 @@ from farthing.orders.events.v1.events_pb2 import OrderCanceled, OrderCompleted, 
 from farthing.orders.v1 import orders_pb2
 from servicekit.outbox import OutboxEvent
 
-from orders.convert import order_to_message
+from orders.convert.orders import order_to_message
 from orders.domain.orders import Order, with_refusal_for_purchaser
 
 TOPIC = "farthing.orders.v1"

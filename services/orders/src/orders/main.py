@@ -13,7 +13,9 @@ from orders.commands.catalogue import Catalogue
 from orders.commands.orders import Orders
 from orders.consumers import consumers
 from orders.jobs import jobs
-from orders.rpc import CatalogueRpc, OrderRpc, Reads
+from orders.rpc.catalogue import CatalogueRpc
+from orders.rpc.orders import OrderRpc
+from orders.rpc.reads import Reads
 from orders.settings import OrdersSettings
 
 

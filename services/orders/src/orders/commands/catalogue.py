@@ -15,7 +15,7 @@ from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.commands.inputs import instant_in, price_in
-from orders.convert import (
+from orders.convert.catalogue import (
     price_to_message,
     product_to_message,
     product_type_from_number,

@@ -11,7 +11,7 @@ from servicekit.ids import new_id
 from servicekit.problems import Problem, invalid, not_found, precondition, unavailable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.convert import proxies_from_messages
+from orders.convert.orders import proxies_from_messages
 from orders.domain.catalogue import ProductType
 from orders.domain.orders import CANNOT_SELL, LONGEST_CHAIN, Order, OrderItem, OrderState, Payer
 from orders.domain.pricing import Chain, NoPrice, OutOfRange, price_tiers
@@ -96,6 +96,9 @@ def _one_type(request: pb.PlaceOrderRequest, skus: Mapping[UUID, SoldSku]) -> Pr
         if UUID(item.sku_id) not in skus:
             raise not_found(f"SKU '{item.sku_id}'")
     types = {sku.product_type for sku in skus.values()}
+    if ProductType.CLOUD_PHONE in types:
+        text = "a cloud phone is not ordered: power one up, and its order opens by itself"
+        raise invalid(f"items: {text}", fields={"items": text})
     if len(types) > 1:
         text = "proxies and packages cannot be in one order; place one order for each"
         raise invalid(f"items: {text}", fields={"items": text})

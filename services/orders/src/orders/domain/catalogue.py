@@ -15,6 +15,7 @@ class ProductType(StrEnum):
 
     PROXY = "PROXY"
     PACKAGE = "PACKAGE"
+    CLOUD_PHONE = "CLOUD_PHONE"
 
 
 @dataclass(frozen=True, slots=True)

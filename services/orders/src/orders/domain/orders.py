@@ -22,13 +22,30 @@ class OrderState(StrEnum):
     PENDING_PAYMENT = "PENDING_PAYMENT"
     COMPLETED = "COMPLETED"
     CANCELED = "CANCELED"
+    PARTLY_REFUNDED = "PARTLY_REFUNDED"
+    REFUNDED = "REFUNDED"
+    RUNNING = "RUNNING"
+
+
+class PaymentMethod(StrEnum):
+    """How an order is paid: from the balance, or from outside."""
+
+    BALANCE = "BALANCE"
+    BANK_TRANSFER = "BANK_TRANSFER"
+    PROVIDER = "PROVIDER"
+    SANDBOX = "SANDBOX"
 
 
 _NEXT = {
     OrderState.PENDING_PAYMENT: frozenset({OrderState.COMPLETED, OrderState.CANCELED}),
-    OrderState.COMPLETED: frozenset[OrderState](),
+    OrderState.COMPLETED: frozenset({OrderState.PARTLY_REFUNDED, OrderState.REFUNDED}),
     OrderState.CANCELED: frozenset[OrderState](),
+    OrderState.PARTLY_REFUNDED: frozenset({OrderState.PARTLY_REFUNDED, OrderState.REFUNDED}),
+    OrderState.REFUNDED: frozenset[OrderState](),
+    OrderState.RUNNING: frozenset({OrderState.COMPLETED}),
 }
+PAID = frozenset({OrderState.COMPLETED, OrderState.PARTLY_REFUNDED, OrderState.REFUNDED})
+"""Charged, whatever was given back later."""
 
 
 class OrderStateError(ValueError):
@@ -77,10 +94,41 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment from outside: a top-up earmarked for the order.
+
+    `token` goes to wallet's sandbox. `hold_id` is what sets aside the `received_micros` that arrived, in wallet;
+    `kept_at` is when it was told that they stay on the balance.
+    """
+
+    due_at: datetime
+    token: str = ""
+    top_up_id: UUID | None = None
+    checkout_url: str = ""
+    received_at: datetime | None = None
+    received_micros: int = 0
+    hold_id: UUID | None = None
+    kept_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloudPhone:
+    """A cloud phone's time between power-up and power-down; `fee_count` fees so far."""
+
+    id: str
+    name: str
+    powered_up_at: datetime
+    powered_down_at: datetime | None = None
+    fee_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What was bought, by whom, and what became of it.
 
-    `tiers` run from the purchaser up; a reader may hold fewer than there are, since nobody sees its seller's.
+    `tiers` run from the purchaser up; a reader may hold fewer than there are, since nobody sees its seller's. Those of
+    a cloud phone are the sums of its fees, as one line. `cancel_note` says in words for every reader why it was
+    canceled, where wallet's refusal does not; `canceled_by` is a person's name.
     """
 
     root_id: UUID
@@ -99,6 +147,11 @@ class Order:
     paid_at: datetime | None = None
     canceled_at: datetime | None = None
     refusal: Refusal | None = None
+    payment_method: PaymentMethod = PaymentMethod.BALANCE
+    payment: Payment | None = None
+    phone: CloudPhone | None = None
+    cancel_note: str = ""
+    canceled_by: str = ""
 
     @property
     def own_tier(self) -> Tier:
@@ -107,8 +160,8 @@ class Order:
 
     @property
     def final(self) -> bool:
-        """True where nothing can happen to it any more."""
-        return not _NEXT[self.state]
+        """True where it waits for no payment any more."""
+        return self.state in PAID or self.state is OrderState.CANCELED
 
 
 def complete(order: Order, transaction_id: UUID, paid_at: datetime) -> Order:
@@ -138,6 +191,12 @@ CANNOT_SELL = (
     "Nothing was charged. Try again later, or ask your seller."
 )
 """All that a buyer learns where something is wrong above its own tier."""
+
+CANNOT_SELL_WHEN_PAID = (
+    "Your seller could not sell this any more when the payment arrived. The money is on the purchaser's balance. "
+    "Order again later from it, or ask your seller."
+)
+"""The same, of an order whose payment came from outside."""
 
 CHAIN_CHANGED = (
     "Your place among your sellers changed while the order was being paid. "
@@ -175,22 +234,50 @@ def told_reason(refusal: Refusal) -> str:
 
 
 def told_text(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
-    """Why the order was canceled, in words for a member of `viewer_id` (None: one of our services)."""
+    """Why the order was refused, in words for a member of `viewer_id` (None: one of our services)."""
+    arrived = order.payment is not None and order.payment.received_at is not None
     match told_reason(refusal):
         case "INSUFFICIENT_CREDIT":
+            kept = "The money that arrived is on the purchaser's balance." if arrived else "Nothing was charged."
             return (
                 f"{_whose_wallet(order, refusal, viewer_id)} lacks credit: "
                 f"{format_money(refusal.needed_micros, order.currency)} needed, "
                 f"{format_money(refusal.available_micros, order.currency)} available. "
-                "Nothing was charged. Top it up, then order again."
+                f"{kept} Top it up, then order again."
             )
         case "CHAIN_MISMATCH":
-            return CHAIN_CHANGED
+            return CHAIN_CHANGED if not arrived else CANNOT_SELL_WHEN_PAID
         case _:
-            return CANNOT_SELL
+            return CANNOT_SELL if not arrived else CANNOT_SELL_WHEN_PAID
+
+
+def cancel_text(order: Order, viewer_id: UUID | None) -> str:
+    """Why the order was canceled, in words for a member of `viewer_id`; empty where it was not."""
+    if order.cancel_note or order.refusal is None:
+        return order.cancel_note
+    return told_text(order, order.refusal, viewer_id)
 
 
 def _whose_wallet(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
     if refusal.organization_id == viewer_id:
         return "Your wallet"
     return "The purchaser's wallet" if refusal.organization_id == order.organization_id else "A reseller's wallet"
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A seller's side of an order, net of tax and refunds."""
+
+    revenue_micros: int
+    cost_micros: int
+
+
+def margin_of(order: Order, viewer_id: UUID | None) -> Margin | None:
+    """What `viewer_id` makes of the order as a seller; None where it sells none of it."""
+    selling = next((tier for tier in order.tiers if viewer_id is not None and tier.seller_id == viewer_id), None)
+    if selling is None:
+        return None
+    buying = next((tier for tier in order.tiers if tier.buyer_id == viewer_id), None)
+    # The platform buys from nobody.
+    cost = 0 if buying is None else buying.net_micros - buying.refunded_net_micros
+    return Margin(selling.net_micros - selling.refunded_net_micros, cost)

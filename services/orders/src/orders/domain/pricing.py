@@ -58,12 +58,24 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class TierLine:
-    """One order line at one tier. Amounts in micros; `net_micros` is before tax."""
+    """One order line at one tier. Amounts in micros; `net_micros` is before tax. The refunded are of posted refunds."""
 
     unit_price_micros: int
     net_micros: int
     tax: TaxRate
     tax_micros: int
+    refunded_net_micros: int = 0
+    refunded_tax_micros: int = 0
+
+    @property
+    def gross_micros(self) -> int:
+        """Tax included."""
+        return self.net_micros + self.tax_micros
+
+    @property
+    def refunded_micros(self) -> int:
+        """Given back, tax included."""
+        return self.refunded_net_micros + self.refunded_tax_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,26 @@ class Tier:
     def tax_micros(self) -> int:
         """Sum of the lines' taxes."""
         return sum(line.tax_micros for line in self.lines)
+
+    @property
+    def gross_micros(self) -> int:
+        """Tax included."""
+        return self.net_micros + self.tax_micros
+
+    @property
+    def refunded_net_micros(self) -> int:
+        """Given back, before tax."""
+        return sum(line.refunded_net_micros for line in self.lines)
+
+    @property
+    def refunded_tax_micros(self) -> int:
+        """Given back of the taxes."""
+        return sum(line.refunded_tax_micros for line in self.lines)
+
+    @property
+    def refunded_micros(self) -> int:
+        """Given back, tax included."""
+        return self.refunded_net_micros + self.refunded_tax_micros
 
 
 class NoPrice(ValueError):  # noqa: N818 - reads as what it is

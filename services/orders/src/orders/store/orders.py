@@ -1,27 +1,27 @@
 """Orders in SQL."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from servicekit.scope import Scope
-from sqlalchemy import Row, RowMapping, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.domain.catalogue import ProductType, Sku
-from orders.domain.orders import Order, OrderItem, OrderState, Payer, Proxy, Refusal
-from orders.domain.pricing import TaxRate, Tier, TierLine
+from orders.domain.catalogue import ProductType
+from orders.domain.orders import Order, OrderState, Proxy
+from orders.store.reading import COLUMNS, read_orders
 from orders.store.scopes import within
 
 # A number that is taken writes nothing: the caller draws another one.
 _ADD_ORDER = text("""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
-                        payer_email, payment_method, currency, charge_lease_until, created_at)
+                        payer_email, payment_method, payment_token, payment_due_at, currency, total_micros,
+                        charge_lease_until, created_at)
     VALUES (:root_id, :id, :number, :state, :type, :organization_id, :seller_id, :payer_subject, :payer_name,
-            :payer_email, 'BALANCE', :currency, farthing_now() + :lease, :created_at)
+            :payer_email, :payment_method, :payment_token, :payment_due_at, :currency, :total_micros,
+            farthing_now() + :lease, :created_at)
     ON CONFLICT (root_id, number) DO NOTHING
 """)
 _ADD_ITEM = text("""
@@ -37,33 +37,20 @@ _ADD_LINE = text("""
             :net_micros, :tax_name, :tax_rate_ppm, :tax_micros)
 """)
 
-# What the reader's scope does not hold is not read: of a refusal, the wallet it was about.
-_COLUMNS = """
-    SELECT root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name, payer_email,
-           currency, created_at, transaction_id, paid_at, canceled_at, refusal_reason, refusal_message,
-           refusal_organization_id, refusal_wallet_id, refusal_available_micros, refusal_needed_micros,
-           refusal_organization_id IS NOT NULL AND sees(refusal_organization_id) AS refusal_seen
-    FROM orders WHERE
-"""
-_ITEMS = text("""
-    SELECT order_id, product_id, product_name, sku_id, sku_code, sku_name, unit, contents, quantity, proxies
-    FROM order_items WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids) ORDER BY order_id, position
-""")
-_LINES = text("""
-    SELECT order_id, tier, buyer_id, seller_id, unit_price_micros, net_micros, tax_name, tax_rate_ppm, tax_micros
-    FROM order_item_tiers WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
-    ORDER BY order_id, tier, position
-""")
-
-_WHOLE = text(_COLUMNS + " root_id = :root_id AND id = :id")
-_LOCKED = text(_COLUMNS + " root_id = :root_id AND id = :id FOR UPDATE")
+_SELECT = f"SELECT {COLUMNS} FROM orders WHERE "  # noqa: S608 - our own names
+_WHOLE = text(_SELECT + " root_id = :root_id AND id = :id")
+_LOCKED = text(_SELECT + " root_id = :root_id AND id = :id FOR UPDATE")
 _LEASE = text("""
     UPDATE orders SET charge_lease_until = farthing_now() + :lease
     WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT' AND charge_lease_until <= farthing_now()
 """)
+# The condition is that of the index orders_waiting, word for word.
 _UNLEASED = text("""
-    SELECT root_id, id FROM orders WHERE state = 'PENDING_PAYMENT' AND charge_lease_until <= farthing_now()
-    ORDER BY charge_lease_until LIMIT :count
+    SELECT root_id, id FROM orders WHERE charge_lease_until <= farthing_now() AND (
+    (state = 'PENDING_PAYMENT'
+     AND (payment_method = 'BALANCE' OR top_up_id IS NULL OR payment_received_at IS NOT NULL))
+    OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL)
+    ) ORDER BY charge_lease_until LIMIT :count
 """)
 _FINISH = text("""
     UPDATE orders SET state = :state, transaction_id = :transaction_id, paid_at = :paid_at,
@@ -109,7 +96,11 @@ async def add_order(connection: AsyncConnection, order: Order, lease: timedelta)
         "payer_subject": order.payer.subject,
         "payer_name": order.payer.name,
         "payer_email": order.payer.email,
+        "payment_method": order.payment_method.value,
+        "payment_token": order.payment.token if order.payment else "",
+        "payment_due_at": order.payment.due_at if order.payment else None,
         "currency": order.currency,
+        "total_micros": order.own_tier.gross_micros,
         "lease": lease,
         "created_at": order.created_at,
     }
@@ -167,9 +158,9 @@ async def find_order(
     """The order of that id or number, or None where there is none in the scope."""
     conditions, parameters = within(scope, "organization_id")
     conditions.append("id = :order_id" if order_id is not None else "number = :number")
-    query = text(_COLUMNS + " AND ".join(conditions) + " ORDER BY created_at DESC LIMIT 1")
+    query = text(_SELECT + " AND ".join(conditions) + " ORDER BY created_at DESC LIMIT 1")
     parameters |= {"order_id": order_id} if order_id is not None else {"number": number}
-    found = await _orders(connection, (await connection.execute(query, parameters)).all())
+    found = await read_orders(connection, (await connection.execute(query, parameters)).all())
     return found[0] if found else None
 
 
@@ -201,9 +192,9 @@ async def list_orders(
         conditions.append("(created_at, id) < (:after_created_at, :after_id)")
         parameters |= {"after_created_at": after[0], "after_id": after[1]}
     where = " AND ".join(conditions) or "true"
-    query = text(_COLUMNS + where + " ORDER BY created_at DESC, id DESC LIMIT :count")
+    query = text(_SELECT + where + " ORDER BY created_at DESC, id DESC LIMIT :count")
     rows = (await connection.execute(query, {**parameters, "count": count})).all()
-    return await _orders(connection, rows)
+    return await read_orders(connection, rows)
 
 
 async def lock_order(connection: AsyncConnection, key: OrderKey) -> Order:
@@ -220,7 +211,7 @@ async def _one(connection: AsyncConnection, query: TextClause, key: OrderKey) ->
     rows = (await connection.execute(query, {"root_id": key.root_id, "id": key.id})).all()
     if not rows:
         raise LookupError(f"order {key.id} of root {key.root_id} is not in the database")
-    return (await _orders(connection, rows))[0]
+    return (await read_orders(connection, rows))[0]
 
 
 async def lease_order(connection: AsyncConnection, key: OrderKey, lease: timedelta) -> bool:
@@ -255,83 +246,6 @@ async def finish_order(connection: AsyncConnection, order: Order) -> bool:
     return (await connection.execute(_FINISH, row)).rowcount == 1
 
 
-# -- rows to orders ------------------------------------------------------------------------------------------------
-
-
-async def _orders(connection: AsyncConnection, rows: Sequence[Row[tuple[object, ...]]]) -> list[Order]:
-    if not rows:
-        return []
-    heads = [row._mapping for row in rows]
-    key = {
-        "root_ids": list({head["root_id"] for head in heads}),
-        "order_ids": [head["id"] for head in heads],
-    }
-    items: dict[UUID, list[OrderItem]] = {head["id"]: [] for head in heads}
-    for row in (await connection.execute(_ITEMS, key)).all():
-        items[row.order_id].append(_item(row))
-    lines: dict[UUID, dict[tuple[int, UUID, UUID], list[TierLine]]] = {head["id"]: {} for head in heads}
-    for row in (await connection.execute(_LINES, key)).all():
-        tier = (row.tier, row.buyer_id, row.seller_id)
-        tax = TaxRate(row.tax_name, row.tax_rate_ppm)
-        line = TierLine(row.unit_price_micros, row.net_micros, tax, row.tax_micros)
-        lines[row.order_id].setdefault(tier, []).append(line)
-    return [
-        Order(
-            root_id=head["root_id"],
-            id=head["id"],
-            number=head["number"],
-            state=OrderState(head["state"]),
-            type=ProductType(head["type"]),
-            organization_id=head["organization_id"],
-            seller_id=head["seller_id"],
-            payer=Payer(head["payer_subject"], head["payer_name"], head["payer_email"]),
-            currency=head["currency"],
-            items=tuple(items[head["id"]]),
-            tiers=tuple(Tier(*tier, tuple(of_tier)) for tier, of_tier in lines[head["id"]].items()),
-            created_at=head["created_at"],
-            transaction_id=head["transaction_id"],
-            paid_at=head["paid_at"],
-            canceled_at=head["canceled_at"],
-            refusal=_refusal(head),
-        )
-        for head in heads
-    ]
-
-
-def _refusal(head: RowMapping) -> Refusal | None:
-    if head["refusal_reason"] is None:
-        return None
-    if not head["refusal_seen"]:
-        return Refusal(head["refusal_reason"])
-    return Refusal(
-        reason=head["refusal_reason"],
-        message=head["refusal_message"],
-        organization_id=head["refusal_organization_id"],
-        wallet_id=head["refusal_wallet_id"],
-        available_micros=head["refusal_available_micros"],
-        needed_micros=head["refusal_needed_micros"],
-    )
-
-
-def _item(row: Row[tuple[object, ...]]) -> OrderItem:
-    found = row._mapping
-    sku = Sku(
-        found["sku_id"],
-        found["product_id"],
-        found["sku_code"],
-        found["sku_name"],
-        found["unit"],
-        tuple(found["contents"]),
-    )
-    proxies = tuple(_proxy(proxy) for proxy in found["proxies"])
-    return OrderItem(sku, found["product_name"], found["quantity"], proxies)
-
-
 def _proxy_json(proxy: Proxy) -> dict[str, object]:
     expires_at = proxy.expires_at.isoformat() if proxy.expires_at else None
     return {"address": proxy.address, "port": proxy.port, "location": proxy.location, "expires_at": expires_at}
-
-
-def _proxy(found: Mapping[str, Any]) -> Proxy:
-    expires_at = datetime.fromisoformat(found["expires_at"]) if found["expires_at"] else None
-    return Proxy(found["address"], found["port"], found["location"], expires_at)

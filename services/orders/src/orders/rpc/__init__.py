@@ -1,0 +1,1 @@
+"""The gRPC services. Reads go to the store with the caller's scope; changes to the commands."""
