@@ -11,7 +11,7 @@ from servicekit.clock import FixedClock
 from servicekit.database import Database
 from servicekit.paging import Pager
 from servicekit.testing import as_service, service_database
-from wallet.clients import payment_providers
+from wallet.clients.registry import payment_providers
 from wallet.rpc.organizations import OrganizationRpc
 from wallet.rpc.top_ups import TopUps
 from wallet.rpc.wallets import Wallets

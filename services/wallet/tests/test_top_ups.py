@@ -10,11 +10,13 @@ import grpc
 import pytest
 from farthing.wallet.v1 import wallets_pb2
 from google.type import money_pb2
-from money import INT64_MAX, Money
+from money import INT64_MAX
 from servicekit.paging import Pager
 from servicekit.problems import Problem
 from servicekit.testing import as_service, eventually
-from wallet.clients import Collected, Outcome, Pending, Sandbox, payment_providers
+from wallet.clients.providers import Collected, Outcome, Payment, Pending
+from wallet.clients.registry import Providers, payment_providers
+from wallet.clients.sandbox import Sandbox
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.domain.top_ups import Method
 from wallet.rpc.top_ups import TopUps
@@ -396,23 +398,23 @@ class Flaky:
     def accepts(self, token: str) -> bool:
         return self.sandbox.accepts(token)
 
-    async def collect(self, top_up_id: UUID, amount: Money, token: str) -> Outcome:
+    async def begin(self, payment: Payment) -> Outcome:
         if self.collects_before_failing:
-            self.collected.add(top_up_id)
+            self.collected.add(payment.top_up_id)
         if self.failures:
             raise self.failures.pop()
-        self.collected.add(top_up_id)
-        return await self.sandbox.collect(top_up_id, amount, token)
+        self.collected.add(payment.top_up_id)
+        return await self.sandbox.begin(payment)
 
-    async def status(self, top_up_id: UUID, token: str) -> Outcome:
-        return Collected(f"late-{top_up_id}") if top_up_id in self.collected else Pending()
+    async def status(self, payment: Payment) -> Outcome:
+        return Collected(f"late-{payment.top_up_id}") if payment.top_up_id in self.collected else Pending()
 
 
 @pytest.fixture
 async def crashing(house: House) -> AsyncIterator[tuple[Flaky, TopUps]]:
     """Handlers whose process is cut off while the provider collects."""
     flaky = Flaky([asyncio.CancelledError])
-    yield flaky, TopUps(house.database, Pager("test"), {Method.SANDBOX: flaky})
+    yield flaky, TopUps(house.database, Pager("test"), Providers({Method.SANDBOX: flaky}))
 
 
 async def test_what_a_crash_left_pending_is_finished_by_the_job(
@@ -427,10 +429,10 @@ async def test_what_a_crash_left_pending_is_finished_by_the_job(
         (left,) = await _listed(house, wallet)
         pending = await _get(house, TopUp(id=left))
         assert pending.state == PENDING
-        await resolve_top_ups(house.database, {Method.SANDBOX: flaky})
+        await resolve_top_ups(house.database, Providers({Method.SANDBOX: flaky}))
         assert (await _get(house, pending)).state == PENDING
         await _make_due(house, pending)
-        await asyncio.gather(*(resolve_top_ups(house.database, {Method.SANDBOX: flaky}) for _ in range(2)))
+        await asyncio.gather(*(resolve_top_ups(house.database, Providers({Method.SANDBOX: flaky})) for _ in range(2)))
         assert (await handlers.CreateTopUp(request, None)).state == SETTLED
     assert await house.balance_micros(wallet) == 3_000_000
     assert await _settled_events(house, tree.customer) == 1
@@ -453,14 +455,14 @@ async def test_what_a_crash_left_pending_is_finished_by_a_repeat(
 async def test_a_provider_that_does_not_answer_is_asked_again(house: House, tree: Tree, wallet: Wallet) -> None:
     """Given a provider whose line breaks after it collected, when it is asked again, then the money is here once."""
     flaky = Flaky([ConnectionResetError], collects_before_failing=True)
-    handlers = TopUps(house.database, Pager("test"), {Method.SANDBOX: flaky})
+    handlers = TopUps(house.database, Pager("test"), Providers({Method.SANDBOX: flaky}))
     with member_of(tree.customer):
         first = await handlers.CreateTopUp(asked(wallet, 3, SANDBOX), None)
     assert first.state == PENDING
     await _make_due(house, first)
 
     async def settled() -> bool:
-        await resolve_top_ups(house.database, {Method.SANDBOX: flaky})
+        await resolve_top_ups(house.database, Providers({Method.SANDBOX: flaky}))
         return bool((await _get(house, first)).state == SETTLED)
 
     await eventually(settled)

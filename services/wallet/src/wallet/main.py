@@ -8,7 +8,7 @@ from servicekit.jobs import Job
 from servicekit.server import Servicer
 from servicekit.service import Runtime, ServiceDefinition, Wiring, run
 
-from wallet.clients import payment_providers
+from wallet.clients.registry import payment_providers
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc

@@ -29,6 +29,7 @@ from wallet.domain import organizations as rules
 from wallet.domain.refusals import Actor, Refused
 from wallet.domain.wallets import check_empty
 from wallet.events.organizations import organization_created, organization_updated
+from wallet.events.top_ups import top_up_failed
 from wallet.store import organizations as store
 from wallet.store import top_ups, wallets
 
@@ -214,7 +215,9 @@ async def _replace_wallets(connection: AsyncConnection, before: Organization, af
                     f"a payment for the {wallet.currency} wallet of '{before.domain}' is under way; repeat in a"
                     " moment, and bring the wallet to zero then",
                 )
-            await top_ups.abandon(connection, wallet, MOVED)
+            abandoned = await top_ups.abandon(connection, wallet, MOVED)
+            failed_at = await top_ups.now(connection)
+            await outbox.add(connection, [top_up_failed(top_up, failed_at) for top_up in abandoned])
         await wallets.close(connection, opened)
     if not after.is_platform:
         await wallets.open_for(connection, after)

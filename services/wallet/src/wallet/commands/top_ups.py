@@ -5,48 +5,53 @@ wanted, the second what became of it. A crash between the two leaves it pending,
 """
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
 from directory import store as directory
 from farthing.wallet.v1 import wallets_pb2
-from money import Money
-from servicekit import outbox
 from servicekit.call import current_call
-from servicekit.database import Database, driver
+from servicekit.database import Database
 from servicekit.faults import fault_point
-from servicekit.ids import new_id
-from servicekit.problems import invalid, not_found
+from servicekit.ids import new_id, parse_id
+from servicekit.problems import Problem, invalid, not_found
 from servicekit.requests import once
 from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from wallet.clients import Collected, Declined, Outcome, PaymentProvider, Pending
+from wallet.clients.providers import Collected, Declined, Outcome, Payment, Pending, UnusableError
+from wallet.clients.registry import Providers
 from wallet.commands.callers import actor, seen_wallet
+from wallet.commands.settlement import fail, locked, settle
 from wallet.convert.money import money_from_message
 from wallet.convert.refusals import refusals_told
 from wallet.convert.top_ups import method_from_number, top_up_to_message
-from wallet.domain import ledger
 from wallet.domain import top_ups as rules
 from wallet.domain.refusals import Refused
 from wallet.domain.top_ups import Method, State, TopUp
 from wallet.domain.wallets import Wallet
-from wallet.events.top_ups import top_up_settled
 from wallet.store import top_ups, wallets
-from wallet.store.ledger import post_line
 
 log = structlog.get_logger()
 
-Providers = Mapping[Method, PaymentProvider]
+# What a top-up is not yet while it is pending.
+_AS_PENDING: dict[str, Any] = {
+    "state": State.PENDING,
+    "reference": "",
+    "failure_reason": "",
+    "transaction_id": None,
+    "settled_at": None,
+    "hold_id": None,
+}
 
 PROVIDER_TIMEOUT_S = 10.0
 # A request under way is left alone for so long before the job takes it for lost.
 LOOK_AFTER = timedelta(seconds=30)
 ASK_AGAIN = timedelta(seconds=2)
+ASK_CHECKOUT_AGAIN = timedelta(minutes=1)
 CLAIMED_AT_ONCE = 20
 
 
@@ -55,13 +60,14 @@ async def create_top_up(
 ) -> wallets_pb2.TopUp:
     """Asks for a top-up; one through a provider is settled or failed when this returns, or pending if it says so."""
     found = await seen_wallet(database, request.wallet_id)
-    amount = money_from_message(request.amount, "amount")
-    method = _offered_method(providers, request)
+    with refusals_told():
+        wanted = await _wanted(database, providers, request, found)
+    method = wanted.method
 
     async def change(connection: AsyncConnection) -> wallets_pb2.TopUp:
         wallet = await wallets.keep(connection, found.root_id, found.id)
-        rules.check_amount(wallet, amount)
-        top_up = await _asked_for(connection, wallet, amount, method, request.payment_token)
+        rules.check_amount(wallet, wanted.amount)
+        top_up = replace(wanted, created_at=await top_ups.now(connection))
         await top_ups.add(connection, top_up, look_after=None if method is Method.MANUAL else LOOK_AFTER)
         return top_up_to_message(top_up)
 
@@ -70,9 +76,11 @@ async def create_top_up(
         await fault_point("wallet.after_top_up_commit")
         if method is Method.MANUAL:
             return first
-        top_up = await resolve(database, providers[method], UUID(first.id))
+        top_up = await resolve(database, providers, UUID(first.id))
+    if not top_up.deferred:
+        return top_up_to_message(top_up)
     # What was answered as pending stays answered so, also when it is settled by now.
-    return first if top_up.deferred else top_up_to_message(top_up)
+    return top_up_to_message(replace(top_up, **_AS_PENDING))
 
 
 async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequest) -> wallets_pb2.TopUp:
@@ -87,7 +95,7 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
         raise not_found(f"top-up '{request.id}'")
 
     async def change(connection: AsyncConnection) -> wallets_pb2.TopUp:
-        top_up = await _locked(connection, found)
+        top_up = await locked(connection, found)
         owner = await directory.find(connection, top_up.organization_id)
         if owner is None or not actor().sees(owner):
             raise not_found(f"top-up '{request.id}'")
@@ -95,7 +103,7 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
         rules.check_pending(top_up)
         if not await top_ups.claim_reference(connection, top_up.seller_id, reference):
             raise rules.reference_used(reference)
-        settled = await _settle(connection, top_up, reference)
+        settled = await settle(connection, top_up, reference)
         await fault_point("wallet.before_settle_commit")
         return top_up_to_message(settled)
 
@@ -110,32 +118,32 @@ async def resolve_top_ups(database: Database, providers: Providers) -> int:
     async with database.transaction(EVERYTHING) as connection:
         due = await top_ups.claim_due(connection, limit=CLAIMED_AT_ONCE, again=LOOK_AFTER)
     for top_up in due:
-        provider = providers.get(top_up.method)
-        if provider is None:
+        if providers.get(top_up.method) is None:
             log.error("a pending top-up has no payment provider here", top_up_id=str(top_up.id), method=top_up.method)
             continue
         try:
-            await resolve(database, provider, top_up.id, again=True)
+            await resolve(database, providers, top_up.id, again=True)
         except Refused as refused:
             # Collected, but the ledger will not have it: a person must look. It stays pending and is tried again.
             log.error("a collected top-up cannot be posted", top_up_id=str(top_up.id), reason=refused.reason)
     return len(due)
 
 
-async def resolve(database: Database, provider: PaymentProvider, top_up_id: UUID, *, again: bool = False) -> TopUp:
+async def resolve(database: Database, providers: Providers, top_up_id: UUID, *, again: bool = False) -> TopUp:
     """Asks the provider about a pending top-up, and writes what it says; one that is final is left as it is.
 
     One that the provider has deferred is asked about only `again`.
     """
     async with database.transaction(EVERYTHING) as connection:
         top_up = await top_ups.find(connection, top_up_id)
-    if top_up is None:
-        raise not_found(f"top-up '{top_up_id}'")
+        if top_up is None:
+            raise not_found(f"top-up '{top_up_id}'")
+        payment = await _payment(connection, top_up)
     if top_up.state is not State.PENDING or (top_up.deferred and not again):
         return top_up
-    outcome = await _ask(provider, top_up)
+    outcome = await _ask(providers, top_up, payment)
     async with database.transaction(EVERYTHING) as connection:
-        now = await _locked(connection, top_up)
+        now = await locked(connection, top_up)
         if now.state is not State.PENDING:
             return now
         resolved = await _apply(connection, now, outcome)
@@ -144,12 +152,15 @@ async def resolve(database: Database, provider: PaymentProvider, top_up_id: UUID
     return resolved
 
 
-async def _ask(provider: PaymentProvider, top_up: TopUp) -> Outcome:
-    ask = (
-        provider.status(top_up.id, top_up.payment_token)
-        if top_up.deferred
-        else provider.collect(top_up.id, top_up.amount, top_up.payment_token)
-    )
+async def _payment(connection: AsyncConnection, top_up: TopUp) -> Payment:
+    return Payment(top_up.id, top_up.amount, top_up.payment_token, top_up.provider_reference)
+
+
+async def _ask(providers: Providers, top_up: TopUp, payment: Payment) -> Outcome:
+    provider = providers.get(top_up.method)
+    if provider is None:
+        return Pending()
+    ask = provider.status(payment) if top_up.deferred else provider.begin(payment)
     try:
         async with asyncio.timeout(PROVIDER_TIMEOUT_S):
             return await ask
@@ -157,82 +168,84 @@ async def _ask(provider: PaymentProvider, top_up: TopUp) -> Outcome:
         # Whether it collected is unknown: it will say when it is asked again.
         log.warning("payment provider did not answer", top_up_id=str(top_up.id), error=repr(error))
         return Pending()
+    except UnusableError as error:
+        return Declined(f"The payment cannot be made: {error}.")
 
 
 async def _apply(connection: AsyncConnection, top_up: TopUp, outcome: Outcome) -> TopUp:
     match outcome:
         case Collected(reference):
-            return await _settle(connection, top_up, reference)
+            return await settle(connection, top_up, reference)
         case Declined(reason):
-            failed = rules.fail(top_up, reason)
-            await top_ups.save(connection, failed)
-            return failed
-        case Pending():
-            await top_ups.defer(connection, top_up, ASK_AGAIN)
-            return replace(top_up, deferred=True)
+            return await fail(connection, top_up, reason)
+        case Pending(reference, checkout_url, checkout_expires_at):
+            deferred = replace(
+                top_up,
+                deferred=True,
+                provider_reference=reference or top_up.provider_reference,
+                checkout_url=checkout_url or top_up.checkout_url,
+                checkout_expires_at=checkout_expires_at or top_up.checkout_expires_at,
+            )
+            # A buyer takes its time on a checkout page, and the webhook tells what became of it.
+            await top_ups.defer(connection, deferred, ASK_CHECKOUT_AGAIN if deferred.checkout_url else ASK_AGAIN)
+            return deferred
 
 
-async def _settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> TopUp:
-    """The ledger's line, the state and the event, in the caller's transaction; wallet and top-up are locked."""
-    recharge = ledger.Recharge(
-        request_key=f"top_up:{top_up.id}",
-        request_sha256=hashlib.sha256(top_up.id.bytes + top_up.amount.micros.to_bytes(8)).digest(),
-        root_id=top_up.root_id,
-        wallet_id=top_up.wallet_id,
-        organization_id=top_up.organization_id,
-        currency=top_up.amount.currency,
-        amount_micros=top_up.amount.micros,
-        item="Top-up",
-    )
-    posted = await post_line(await driver(connection), recharge)
-    if isinstance(posted, ledger.Refusal):
-        raise Refused(posted.reason, posted.message.rstrip("."))
-    settled = rules.settle(top_up, reference, posted.transaction_id, posted.posted_at)
-    await top_ups.save(connection, settled)
-    await outbox.add(connection, [top_up_settled(settled, posted)])
-    return settled
-
-
-async def _locked(connection: AsyncConnection, top_up: TopUp) -> TopUp:
-    """The top-up as it is now; its wallet is locked before it, as everybody does who needs both."""
-    await wallets.lock(connection, top_up.root_id, top_up.wallet_id)
-    return await top_ups.lock(connection, top_up)
-
-
-def _offered_method(providers: Providers, request: wallets_pb2.CreateTopUpRequest) -> Method:
-    method = method_from_number(request.method)
-    if method is Method.MANUAL:
-        return method
-    provider = providers.get(method)
-    if provider is None:
-        text = f"Top-ups by {method} are not offered here; use another method."
-        raise invalid(text, {"method": text})
-    if not provider.accepts(request.payment_token):
-        text = f"The payment token '{request.payment_token}' is none that {method} knows."
-        raise invalid(text, {"payment_token": text})
-    return method
-
-
-async def _asked_for(
-    connection: AsyncConnection, wallet: Wallet, amount: Money, method: Method, payment_token: str
+async def _wanted(
+    database: Database, providers: Providers, request: wallets_pb2.CreateTopUpRequest, wallet: Wallet
 ) -> TopUp:
-    """A new top-up in the name of the caller; where a service asks, of the organization's boss."""
+    """The top-up as it is asked for, in the caller's name; where a service names nobody, in the boss's."""
     principal = current_call().principal
-    name, email = principal.name, principal.email
-    if principal.kind == "service":
-        owner = await directory.find(connection, wallet.organization_id)
-        boss = owner.boss if owner else None
-        name, email = (boss.name, boss.email) if boss else ("", "")
-    return TopUp(
-        id=new_id(),
-        root_id=wallet.root_id,
-        wallet_id=wallet.id,
-        organization_id=wallet.organization_id,
-        seller_id=wallet.seller_id,
-        amount=amount,
-        method=method,
-        payment_token=payment_token if method is not Method.MANUAL else "",
-        created_by_name=name,
-        created_by_email=email,
-        created_at=await top_ups.now(connection),
+    rules.check_earmark(
+        actor(), request.order_id, request.order_number, request.created_by_name or request.created_by_email
     )
+    method, account_id, saved_id = await _way(database, providers, request, wallet)
+    async with database.transaction(EVERYTHING) as connection:
+        name, email = principal.name, principal.email
+        if principal.kind == "service":
+            name, email = request.created_by_name, request.created_by_email
+        if principal.kind == "service" and not (name or email):
+            owner = await directory.find(connection, wallet.organization_id)
+            boss = owner.boss if owner else None
+            name, email = (boss.name, boss.email) if boss else ("", "")
+        return TopUp(
+            id=new_id(),
+            root_id=wallet.root_id,
+            wallet_id=wallet.id,
+            organization_id=wallet.organization_id,
+            seller_id=wallet.seller_id,
+            amount=money_from_message(request.amount, "amount"),
+            method=method,
+            payment_token=request.payment_token if method is Method.SANDBOX else "",
+            created_by_name=name,
+            created_by_email=email,
+            created_at=await top_ups.now(connection),
+            order_id=parse_id(request.order_id),
+            order_number=request.order_number,
+            payment_account_id=account_id,
+            payment_method_id=saved_id,
+        )
+
+
+async def _way(
+    database: Database, providers: Providers, request: wallets_pb2.CreateTopUpRequest, wallet: Wallet
+) -> tuple[Method, UUID | None, UUID | None]:
+    """How it is paid, with the seller's account and the buyer's saved method, where there are."""
+    method = method_from_number(request.method)
+    if method is Method.VOUCHER:
+        raise _bad("method", "A voucher is redeemed by RedeemVoucher, which makes the top-up itself; use it.")
+    provider = providers.get(method)
+    if method is not Method.MANUAL and provider is None:
+        raise _bad("method", f"Top-ups by {method} are not offered here; use another method.")
+    if provider is not None and not provider.accepts(request.payment_token):
+        raise _bad("payment_token", f"The payment token '{request.payment_token}' is none that {method} knows.")
+    if method is not Method.PROVIDER:
+        for field in ("payment_method_id", "payment_account_id"):
+            if getattr(request, field):
+                raise _bad(field, f"{field} goes with method PROVIDER alone; leave it empty.")
+        return method, None, None
+    raise _bad("method", f"Top-ups by {method} are not offered here; use another method.")
+
+
+def _bad(field: str, message: str) -> Problem:
+    return invalid(message, {field: message})

@@ -8,6 +8,8 @@ from wallet.domain.top_ups import Method, State, TopUp
 _METHODS = {
     Method.MANUAL: wallets_pb2.TOP_UP_METHOD_MANUAL,
     Method.SANDBOX: wallets_pb2.TOP_UP_METHOD_SANDBOX,
+    Method.PROVIDER: wallets_pb2.TOP_UP_METHOD_PROVIDER,
+    Method.VOUCHER: wallets_pb2.TOP_UP_METHOD_VOUCHER,
 }
 _METHOD_OF = {number: method for method, number in _METHODS.items()}
 _STATES = {
@@ -36,8 +38,17 @@ def top_up_to_message(top_up: TopUp) -> wallets_pb2.TopUp:
         created_by_email=top_up.created_by_email,
         transaction_id=str(top_up.transaction_id or ""),
         failure_reason=top_up.failure_reason,
+        order_id=str(top_up.order_id or ""),
+        order_number=top_up.order_number,
+        hold_id=str(top_up.hold_id or ""),
+        payment_account_id=str(top_up.payment_account_id or ""),
+        automatic=top_up.automatic,
     )
     message.created_at.FromDatetime(top_up.created_at)
     if top_up.settled_at is not None:
         message.settled_at.FromDatetime(top_up.settled_at)
+    if top_up.state is State.PENDING and top_up.checkout_url:
+        message.checkout_url = top_up.checkout_url
+        if top_up.checkout_expires_at is not None:
+            message.checkout_expires_at.FromDatetime(top_up.checkout_expires_at)
     return message

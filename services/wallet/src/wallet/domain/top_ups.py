@@ -17,6 +17,8 @@ class Method(StrEnum):
 
     MANUAL = "manual"
     SANDBOX = "sandbox"
+    PROVIDER = "provider"
+    VOUCHER = "voucher"
 
 
 class State(StrEnum):
@@ -32,6 +34,8 @@ class TopUp:
     """Money asked for by a buyer, to be paid to the seller that holds the wallet.
 
     `reference` is the bank's or the provider's. `deferred`: the provider could not say at once what became of it.
+    With an `order_id` it is earmarked: what arrives is held for that order. `automatic`: the wallet's rules asked for
+    it. `provider_reference` is what the provider calls it while it is under way.
     """
 
     id: UUID
@@ -51,6 +55,27 @@ class TopUp:
     failure_reason: str = ""
     transaction_id: UUID | None = None
     settled_at: datetime | None = None
+    order_id: UUID | None = None
+    order_number: str = ""
+    hold_id: UUID | None = None
+    payment_account_id: UUID | None = None
+    payment_method_id: UUID | None = None
+    checkout_url: str = ""
+    checkout_expires_at: datetime | None = None
+    provider_reference: str = ""
+    automatic: bool = False
+
+
+def check_earmark(actor: Actor, order_id: str, order_number: str, created_by: str) -> None:
+    """Refuses members what only our own services may say of a top-up: the order it is for, and in whose name."""
+    if actor.is_service:
+        if order_number and not order_id:
+            raise Refused("INVALID_ARGUMENT", "an order number without order_id; name both", field="order_id")
+        return
+    said = {"order_id": order_id, "order_number": order_number, "created_by_name": created_by}
+    for field, value in said.items():
+        if value:
+            raise Refused("INVALID_ARGUMENT", f"{field} is said by our own services alone; leave it empty", field=field)
 
 
 def check_amount(wallet: Wallet, amount: Money) -> None:
@@ -87,10 +112,17 @@ def check_confirmation(top_up: TopUp, owner: Organization, actor: Actor) -> None
         )
 
 
-def settle(top_up: TopUp, reference: str, transaction_id: UUID, at: datetime) -> TopUp:
-    """The money is here, as ledger transaction `transaction_id`. Refuses TOP_UP_NOT_PENDING."""
+def settle(top_up: TopUp, reference: str, transaction_id: UUID, at: datetime, *, hold_id: UUID | None = None) -> TopUp:
+    """The money is here, as ledger transaction `transaction_id`, held by `hold_id`. Refuses TOP_UP_NOT_PENDING."""
     check_pending(top_up)
-    return replace(top_up, state=State.SETTLED, reference=reference, transaction_id=transaction_id, settled_at=at)
+    return replace(
+        top_up,
+        state=State.SETTLED,
+        reference=reference,
+        transaction_id=transaction_id,
+        settled_at=at,
+        hold_id=hold_id,
+    )
 
 
 def fail(top_up: TopUp, reason: str) -> TopUp:

@@ -9,6 +9,7 @@ from servicekit.database import Database
 from servicekit.paging import Pager, page_size
 from servicekit.problems import not_found
 
+from wallet.clients.registry import Providers
 from wallet.commands import top_ups as commands
 from wallet.commands.callers import seen_wallet
 from wallet.convert.top_ups import top_up_to_message
@@ -20,7 +21,7 @@ Context = Any
 class TopUps:
     """Handlers; the server has checked who calls and what they sent."""
 
-    def __init__(self, database: Database, pager: Pager, providers: commands.Providers) -> None:
+    def __init__(self, database: Database, pager: Pager, providers: Providers) -> None:
         self._database, self._pager, self._providers = database, pager, providers
 
     async def CreateTopUp(self, request: wallets_pb2.CreateTopUpRequest, context: Context) -> wallets_pb2.TopUp:

@@ -12,27 +12,31 @@ from wallet.domain.top_ups import Method, State, TopUp
 from wallet.domain.wallets import Wallet
 
 # The numbers of farthing.wallet.v1.TopUpMethod and TopUp.State.
-_METHODS = {Method.MANUAL: 1, Method.SANDBOX: 2}
+_METHODS = {Method.MANUAL: 1, Method.SANDBOX: 2, Method.PROVIDER: 3, Method.VOUCHER: 4}
 _STATES = {State.PENDING: 1, State.SETTLED: 2, State.FAILED: 3}
 _METHOD_OF = {number: method for method, number in _METHODS.items()}
 _STATE_OF = {number: state for state, number in _STATES.items()}
 
 _ADD = text(
     "INSERT INTO top_ups (root_id, id, wallet_id, organization_id, seller_id, amount_micros, currency, method, state,"
-    " created_by_name, created_by_email, payment_token, created_at, due_at)"
+    " created_by_name, created_by_email, payment_token, created_at, due_at, order_id, order_number,"
+    " payment_account_id, payment_method_id, automatic)"
     " VALUES (:root_id, :id, :wallet_id, :organization_id, :seller_id, :amount_micros, :currency, :method, 1,"
-    " :created_by_name, :created_by_email, :payment_token, :created_at, :due_at)"
+    " :created_by_name, :created_by_email, :payment_token, :created_at, :due_at, :order_id, :order_number,"
+    " :payment_account_id, :payment_method_id, :automatic)"
 )
 _NOW = text("SELECT farthing_now()")
 _FIND = text("SELECT * FROM top_ups WHERE id = :id")
 _LOCK = text("SELECT * FROM top_ups WHERE root_id = :root_id AND id = :id FOR NO KEY UPDATE")
 _SAVE = text(
     "UPDATE top_ups SET state = :state, reference = :reference, failure_reason = :failure_reason,"
-    " transaction_id = :transaction_id, settled_at = :settled_at, due_at = NULL"
+    " transaction_id = :transaction_id, settled_at = :settled_at, hold_id = :hold_id, due_at = NULL"
     " WHERE root_id = :root_id AND id = :id"
 )
 _DEFER = text(
-    "UPDATE top_ups SET deferred = true, due_at = farthing_now() + :after WHERE root_id = :root_id AND id = :id"
+    "UPDATE top_ups SET deferred = true, due_at = farthing_now() + :after,"
+    " provider_reference = :provider_reference, checkout_url = :checkout_url,"
+    " checkout_expires_at = :checkout_expires_at WHERE root_id = :root_id AND id = :id"
 )
 _CLAIM = text(
     "UPDATE top_ups SET due_at = farthing_now() + :again FROM ("
@@ -51,7 +55,7 @@ _UNDER_WAY = text(
 )
 _ABANDON = text(
     "UPDATE top_ups SET state = 3, failure_reason = :reason, due_at = NULL"
-    " WHERE root_id = :root_id AND wallet_id = :wallet_id AND state = 1"
+    " WHERE root_id = :root_id AND wallet_id = :wallet_id AND state = 1 RETURNING *"
 )
 _PAGE = text(
     "SELECT * FROM top_ups WHERE root_id = :root_id AND wallet_id = :wallet_id"
@@ -83,6 +87,11 @@ async def add(connection: AsyncConnection, top_up: TopUp, *, look_after: timedel
             "payment_token": top_up.payment_token,
             "created_at": top_up.created_at,
             "due_at": None if look_after is None else top_up.created_at + look_after,
+            "order_id": top_up.order_id,
+            "order_number": top_up.order_number,
+            "payment_account_id": top_up.payment_account_id,
+            "payment_method_id": top_up.payment_method_id,
+            "automatic": top_up.automatic,
         },
     )
 
@@ -110,13 +119,24 @@ async def save(connection: AsyncConnection, top_up: TopUp) -> None:
             "failure_reason": top_up.failure_reason,
             "transaction_id": top_up.transaction_id,
             "settled_at": top_up.settled_at,
+            "hold_id": top_up.hold_id,
         },
     )
 
 
 async def defer(connection: AsyncConnection, top_up: TopUp, after: timedelta) -> None:
-    """The provider could not say; a job asks again `after` now."""
-    await connection.execute(_DEFER, {"root_id": top_up.root_id, "id": top_up.id, "after": after})
+    """The provider could not say; a job asks again `after` now. Keeps what the provider said of the way there."""
+    await connection.execute(
+        _DEFER,
+        {
+            "root_id": top_up.root_id,
+            "id": top_up.id,
+            "after": after,
+            "provider_reference": top_up.provider_reference,
+            "checkout_url": top_up.checkout_url,
+            "checkout_expires_at": top_up.checkout_expires_at,
+        },
+    )
 
 
 async def claim_due(connection: AsyncConnection, *, limit: int, again: timedelta) -> list[TopUp]:
@@ -141,9 +161,10 @@ async def payment_under_way(connection: AsyncConnection, wallet: Wallet) -> bool
     return bool((await connection.execute(_UNDER_WAY, values)).scalar_one())
 
 
-async def abandon(connection: AsyncConnection, wallet: Wallet, reason: str) -> None:
-    """Fails what is pending on a locked wallet."""
-    await connection.execute(_ABANDON, {"root_id": wallet.root_id, "wallet_id": wallet.id, "reason": reason})
+async def abandon(connection: AsyncConnection, wallet: Wallet, reason: str) -> list[TopUp]:
+    """Fails what is pending on a locked wallet, and gives it."""
+    values = {"root_id": wallet.root_id, "wallet_id": wallet.id, "reason": reason}
+    return [_read(row) for row in await connection.execute(_ABANDON, values)]
 
 
 async def page(connection: AsyncConnection, wallet: Wallet, *, before: UUID | None, limit: int) -> list[TopUp]:
@@ -171,4 +192,13 @@ def _read(row: Row[Any]) -> TopUp:
         failure_reason=row.failure_reason,
         transaction_id=row.transaction_id,
         settled_at=row.settled_at,
+        order_id=row.order_id,
+        order_number=row.order_number,
+        hold_id=row.hold_id,
+        payment_account_id=row.payment_account_id,
+        payment_method_id=row.payment_method_id,
+        checkout_url=row.checkout_url,
+        checkout_expires_at=row.checkout_expires_at,
+        provider_reference=row.provider_reference,
+        automatic=row.automatic,
     )

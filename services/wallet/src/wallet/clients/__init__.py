@@ -1,0 +1,1 @@
+"""Payment providers: who collects the money of a top-up from outside."""

@@ -1,0 +1,274 @@
+"""Stripe, through its official SDK, with an account of each seller's own."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import stripe
+import structlog
+from money import Money, MoneyError, minor_exponent
+from money.amounts import MICROS_PER_UNIT
+from servicekit.ids import parse_id
+
+from wallet.clients.providers import (
+    Collected,
+    Declined,
+    ForgedError,
+    MethodFound,
+    MethodSaved,
+    Outcome,
+    Payment,
+    PaymentFailed,
+    PaymentSucceeded,
+    Pending,
+    Setup,
+    UnusableError,
+    Webhook,
+    WebhookFact,
+)
+from wallet.clients.secret_files import SecretFiles
+from wallet.domain.payments import PaymentAccount
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_S = 8.0
+# Older webhooks are refused: somebody may be replaying what he has seen.
+TOLERANCE_S = 300
+# Where Stripe's smallest unit is not that of ISO 4217 (https://docs.stripe.com/currencies).
+_EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0, "MRU": 2}
+
+
+def to_minor(amount: Money) -> int | None:
+    """The amount in Stripe's smallest unit of its currency, or None where it is finer than that."""
+    step = MICROS_PER_UNIT // 10 ** _exponent(amount.currency)
+    return None if amount.micros % step else amount.micros // step
+
+
+def from_minor(currency: str, minor: int) -> Money | None:
+    """An amount that Stripe names, or None where it is no money of ours."""
+    try:
+        return Money(currency.upper(), minor * MICROS_PER_UNIT // 10 ** _exponent(currency.upper()))
+    except MoneyError:
+        return None
+
+
+def _exponent(currency: str) -> int:
+    return _EXPONENTS.get(currency, minor_exponent(currency))
+
+
+class Stripe:
+    """Collects on a checkout page or from a saved card; every request carries the top-up's id as idempotency key."""
+
+    def __init__(self, secrets: SecretFiles, api_url: str | None = None) -> None:
+        self._secrets = secrets
+        self._api_url = api_url
+
+    def accepts(self, token: str) -> bool:
+        return token == ""
+
+    def check(self, account: PaymentAccount) -> None:
+        self._secrets.read(account.seller_id, account.stripe.api_key_secret)
+        self._secrets.read(account.seller_id, account.stripe.webhook_secret)
+
+    async def begin(self, payment: Payment) -> Outcome:
+        minor = to_minor(payment.amount)
+        if payment.account is None or minor is None:
+            return Declined("The amount is finer than a card can pay.")
+        currency = payment.amount.currency.lower()
+        if payment.method:
+            return await self._collect(payment, payment.account, minor, currency)
+        stripe_settings = payment.account.stripe
+        metadata = {"top_up_id": str(payment.top_up_id)}
+        params: Any = {
+            "mode": "payment",
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {
+                        "currency": currency,
+                        "unit_amount": minor,
+                        "product_data": {"name": payment.description},
+                    },
+                }
+            ],
+            "client_reference_id": str(payment.top_up_id),
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata},
+            "success_url": stripe_settings.success_url,
+            "cancel_url": stripe_settings.cancel_url or stripe_settings.success_url,
+        }
+        options: Any = {"idempotency_key": str(payment.top_up_id)}
+        return await self._outcome(
+            payment.account,
+            lambda client: _of_session(client.v1.checkout.sessions.create(params, options)),
+        )
+
+    async def _collect(self, payment: Payment, account: PaymentAccount, minor: int, currency: str) -> Outcome:
+        params: Any = {
+            "amount": minor,
+            "currency": currency,
+            "customer": payment.customer,
+            "payment_method": payment.method,
+            "off_session": True,
+            "confirm": True,
+            "description": payment.description,
+            "metadata": {"top_up_id": str(payment.top_up_id)},
+        }
+        options: Any = {"idempotency_key": str(payment.top_up_id)}
+        return await self._outcome(
+            account, lambda client: _of_intent(client.v1.payment_intents.create(params, options))
+        )
+
+    async def status(self, payment: Payment) -> Outcome:
+        reference, account = payment.reference, payment.account
+        if account is None or not reference:
+            # It never said what it calls the payment: the idempotency key makes asking for it again harmless.
+            return await self.begin(payment)
+        if reference.startswith("cs_"):
+            return await self._outcome(
+                account, lambda client: _of_session(client.v1.checkout.sessions.retrieve(reference))
+            )
+        return await self._outcome(account, lambda client: _of_intent(client.v1.payment_intents.retrieve(reference)))
+
+    async def begin_setup(self, account: PaymentAccount, session_id: UUID, currency: str) -> Setup:
+        settings = account.stripe
+        params: Any = {
+            "mode": "setup",
+            "currency": currency.lower(),
+            "customer_creation": "always",
+            "client_reference_id": str(session_id),
+            "metadata": {"setup_session_id": str(session_id)},
+            "success_url": settings.success_url,
+            "cancel_url": settings.cancel_url or settings.success_url,
+        }
+        options: Any = {"idempotency_key": str(session_id)}
+        try:
+            session = await self._call(account, lambda client: client.v1.checkout.sessions.create(params, options))
+        except stripe.APIConnectionError as error:
+            raise ConnectionError("Stripe does not answer") from error
+        except stripe.StripeError as error:
+            raise _refused(error) from None
+        return Setup(session.url or "", datetime.fromtimestamp(session.expires_at, UTC))
+
+    async def saved_method(self, account: PaymentAccount, fact: MethodSaved) -> MethodFound | None:
+        params: Any = {"expand": ["setup_intent.payment_method"]}
+        try:
+            session: Any = await self._call(
+                account, lambda client: client.v1.checkout.sessions.retrieve(fact.provider_session, params)
+            )
+        except stripe.APIConnectionError as error:
+            raise ConnectionError("Stripe does not answer") from error
+        except stripe.StripeError as error:
+            raise _refused(error) from None
+        intent = session.setup_intent
+        method = getattr(intent, "payment_method", None)
+        if intent is None or isinstance(method, str | None) or not session.customer:
+            return None
+        return MethodFound(str(session.customer), str(method.id), _for_people(method))
+
+    def read_webhook(self, account: PaymentAccount, payload: bytes, signature: str) -> Webhook:
+        secret = self._secrets.read(account.seller_id, account.stripe.webhook_secret)
+        try:
+            stripe.WebhookSignature.verify_header(payload, signature, secret, TOLERANCE_S)
+            event = json.loads(payload)
+            return Webhook(str(event["id"]), _fact(str(event["type"]), event["data"]["object"]))
+        except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError) as error:
+            raise ForgedError from error
+
+    async def _outcome(self, account: PaymentAccount, ask: Callable[[stripe.StripeClient], Outcome]) -> Outcome:
+        try:
+            return await self._call(account, ask)
+        except stripe.CardError as error:
+            return Declined(error.user_message or "The card was declined.")
+        except (stripe.APIConnectionError, stripe.RateLimitError, stripe.IdempotencyError) as error:
+            log.warning("Stripe did not answer", payment_account_id=str(account.id), error=type(error).__name__)
+            return Pending()
+        except stripe.StripeError as error:
+            if (error.http_status or 500) >= 500 or error.http_status == 409:
+                log.warning("Stripe is in trouble", payment_account_id=str(account.id), status=error.http_status)
+                return Pending()
+            raise _refused(error) from None
+
+    async def _call(self, account: PaymentAccount, ask: Callable[[stripe.StripeClient], T]) -> T:
+        """`ask` on a thread of its own: the SDK waits with a blocking socket."""
+        key = self._secrets.read(account.seller_id, account.stripe.api_key_secret)
+
+        def work() -> T:
+            http = stripe.RequestsClient(timeout=REQUEST_TIMEOUT_S)
+            addresses: Any = {"api": self._api_url} if self._api_url else {}
+            client = stripe.StripeClient(key, http_client=http, base_addresses=addresses, max_network_retries=0)
+            try:
+                return ask(client)
+            finally:
+                http.close()  # type: ignore[no-untyped-call]
+
+        return await asyncio.to_thread(work)
+
+
+def _refused(error: stripe.StripeError) -> UnusableError:
+    # Not its message: it may quote a key.
+    log.error("Stripe refuses the seller's account", kind=type(error).__name__, code=error.code)
+    return UnusableError("the seller's payment provider refuses it")
+
+
+def _of_session(session: Any) -> Outcome:
+    if session.payment_status == "paid":
+        return Collected(_id(session.payment_intent) or session.id)
+    if session.status == "expired":
+        return Declined("The checkout page was left without a payment.")
+    return Pending(session.id, session.url or "", datetime.fromtimestamp(session.expires_at, UTC))
+
+
+def _of_intent(intent: Any) -> Outcome:
+    if intent.status == "succeeded":
+        return Collected(intent.id)
+    if intent.status in ("canceled", "requires_payment_method", "requires_action", "requires_confirmation"):
+        return Declined("The payment method asks for its owner, or was declined.")
+    return Pending(intent.id)
+
+
+def _fact(kind: str, thing: dict[str, Any]) -> WebhookFact | None:
+    """What an event says, read from its plain JSON: https://docs.stripe.com/api/events/types."""
+    metadata = thing.get("metadata") or {}
+    if kind == "checkout.session.completed" and thing.get("mode") == "setup":
+        session_id = parse_id(str(metadata.get("setup_session_id", "")))
+        return None if session_id is None else MethodSaved(session_id, str(thing["id"]))
+    top_up_id = parse_id(str(metadata.get("top_up_id", "")))
+    if top_up_id is None:
+        return None
+    if kind in ("checkout.session.completed", "checkout.session.async_payment_succeeded"):
+        paid = thing.get("payment_status") == "paid"
+        return _succeeded(top_up_id, thing, "amount_total", _id(thing.get("payment_intent"))) if paid else None
+    if kind == "payment_intent.succeeded":
+        return _succeeded(top_up_id, thing, "amount_received", str(thing["id"]))
+    if kind == "checkout.session.expired":
+        return PaymentFailed(top_up_id, "The checkout page was left without a payment.", is_end_of_checkout=True)
+    if kind == "checkout.session.async_payment_failed":
+        return PaymentFailed(top_up_id, "The payment was declined.", is_end_of_checkout=True)
+    if kind in ("payment_intent.payment_failed", "payment_intent.canceled"):
+        error = thing.get("last_payment_error") or {}
+        reason = str(error.get("message") or "The payment was declined.")
+        return PaymentFailed(top_up_id, reason, is_end_of_checkout=False)
+    return None
+
+
+def _succeeded(top_up_id: UUID, thing: dict[str, Any], field: str, reference: str) -> PaymentSucceeded | None:
+    amount = from_minor(str(thing["currency"]), int(thing[field]))
+    return None if amount is None else PaymentSucceeded(top_up_id, amount, reference or str(thing["id"]))
+
+
+def _id(expandable: Any) -> str:
+    if isinstance(expandable, dict):
+        return str(expandable["id"])
+    return str(getattr(expandable, "id", expandable) or "")
+
+
+def _for_people(method: Any) -> str:
+    card = getattr(method, "card", None)
+    if card is None:
+        return str(method.type).replace("_", " ").capitalize()
+    return f"{str(card.brand).capitalize()} ending in {card.last4}, {card.exp_month:02d}/{card.exp_year}"
