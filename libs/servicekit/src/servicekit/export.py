@@ -1,0 +1,185 @@
+"""Exports: rows in, a file in pieces out, as a server stream of `farthing.export.v1.ExportChunk`.
+
+    async def ExportOrders(self, request, context):
+        async for chunk in export(request.format, file_stem=..., sheet_name="Orders", columns=..., batches=...):
+            yield chunk
+
+A worker process writes (`servicekit.sheets`), fed as fast as it takes rows: neither the service nor the worker holds
+more than some batches. When the stream is closed, canceled or fails, the worker and its temporary files go too.
+"""
+
+import asyncio
+import hashlib
+import pickle
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from farthing.export.v1.export_pb2 import (
+    EXPORT_FORMAT_CSV,
+    EXPORT_FORMAT_XLSX,
+    ExportChunk,
+    ExportEnd,
+    ExportInfo,
+)
+
+from servicekit.problems import invalid
+from servicekit.sheets.plan import ROWS_PER_SHEET_MAX, Column, Job, Kind, Plan, Row
+
+__all__ = ["Column", "ExportFailed", "Kind", "Row", "export", "file_name_stem"]
+
+CHUNK_BYTES_MAX = 256 * 1024
+PROGRESS_EVERY_S = 1.0
+# What is pickled at once: the event loop waits for no more than a few milliseconds.
+_ROWS_AT_ONCE = 500
+_FORMATS: dict[int, tuple[str, str]] = {
+    EXPORT_FORMAT_CSV: ("csv", "text/csv; charset=utf-8"),
+    EXPORT_FORMAT_XLSX: ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+}
+
+
+class ExportFailed(Exception):  # noqa: N818 - what happened
+    """The worker ended before the file was whole; the message holds its last words."""
+
+
+def file_name_stem(kind: str, of: str, at: datetime) -> str:
+    """`orders-acme.example-20261125T120000Z`: what is exported, whose, and when."""
+    return f"{kind}-{of}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+async def export(
+    format: int,
+    *,
+    file_stem: str,
+    sheet_name: str,
+    columns: Sequence[Column],
+    batches: AsyncIterator[Sequence[Row]],
+    facts: Sequence[tuple[str, str]] = (),
+    currency_column: str = "",
+    rows_per_sheet: int = ROWS_PER_SHEET_MAX,
+) -> AsyncIterator[ExportChunk]:
+    """The file in pieces: first its name, then data of at most 256 KiB each, last its size and SHA-256.
+
+    At least each second there is a piece, without data where none is ready, that says how many rows are written.
+    `batches` are closed in any case. `facts` (filters, time, who) stand on the workbook's info sheet with the totals,
+    which are told apart by the text of `currency_column`; CSV has neither. `sheet_name`: at most 25 characters, without
+    []:*?/\\. Raises Problem for a format that is none, what `batches` raise, and ExportFailed.
+    """
+    if format not in _FORMATS:
+        raise invalid("An export is CSV or XLSX.", {"format": "not a format"})
+    kind, media_type = _FORMATS[format]
+    plan = Plan(sheet_name, tuple(columns), tuple(facts), currency_column, rows_per_sheet)
+    with TemporaryDirectory(prefix="farthing-export-", ignore_cleanup_errors=True) as folder:
+        work = _Work(batches)
+        try:
+            await work.start(Job(plan, kind, Path(folder)))
+            yield ExportChunk(info=ExportInfo(file_name=f"{file_stem}.{kind}", media_type=media_type))
+            digest, size = hashlib.sha256(), 0
+            async for data in work.pieces():
+                digest.update(data)
+                size += len(data)
+                yield ExportChunk(data=data, rows=work.rows)
+            yield ExportChunk(rows=work.rows, end=ExportEnd(rows=work.rows, size_bytes=size, sha256=digest.digest()))
+        finally:
+            await work.stop()
+
+
+class _Work:
+    """A worker process, what it is fed with, and what it gives."""
+
+    def __init__(self, batches: AsyncIterator[Sequence[Row]]) -> None:
+        self.rows = 0
+        self._batches = batches
+        self._process: Process | None = None
+        self._feeder: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[bytes] | None = None
+
+    async def start(self, job: Job) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "servicekit.sheets.worker",
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=CHUNK_BYTES_MAX,
+        )
+        self._feeder = asyncio.create_task(self._feed(self._process, job))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The file; empty pieces while nothing is ready. Raises what the batches raised, and ExportFailed."""
+        process, feeder = self._process, self._feeder
+        assert process is not None and feeder is not None and process.stdout is not None
+        while True:
+            self._reader = asyncio.create_task(process.stdout.read(CHUNK_BYTES_MAX))
+            while not (await asyncio.wait({self._reader}, timeout=PROGRESS_EVERY_S))[0]:
+                yield b""
+            data = self._reader.result()
+            if not data:
+                break
+            yield data
+        await feeder
+        _, said = await process.communicate()
+        if process.returncode != 0:
+            raise ExportFailed(f"the worker ended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
+
+    async def stop(self) -> None:
+        """Leaves neither the process nor the batches open, whatever had happened."""
+        process, feeder = self._process, self._feeder
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        for task in (feeder, self._reader):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+                if not task.cancelled():
+                    task.exception()
+        if process is not None and process.returncode is None:
+            await process.communicate()
+        if feeder is None:
+            await _close(self._batches)
+
+    async def _feed(self, process: Process, job: Job) -> None:
+        try:
+            await _send(process, job)
+            async for batch in self._batches:
+                rows = iter(batch)
+                while some := [tuple(row) for row in islice(rows, _ROWS_AT_ONCE)]:
+                    await _send(process, some)
+                    self.rows += len(some)
+            await _send(process, None)
+        except _WorkerGone:
+            # It says itself why.
+            return
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.kill()
+            raise
+        finally:
+            await _close(self._batches)
+
+
+class _WorkerGone(Exception):  # noqa: N818 - what happened
+    """The worker takes nothing more."""
+
+
+async def _send(process: Process, value: object) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        raise _WorkerGone from None
+
+
+async def _close(batches: Any) -> None:
+    if hasattr(batches, "aclose"):
+        async with aclosing(batches):
+            pass
