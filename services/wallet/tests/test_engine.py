@@ -298,7 +298,7 @@ async def test_top_ups_and_charges_cross_without_deadlock(world: World, engine: 
 
 @pytest.mark.parametrize("role", ["WALLET_DATABASE_URL", "WALLET_OWNER_DATABASE_URL"])
 @pytest.mark.parametrize("table", ["lines", "transactions"])
-@pytest.mark.parametrize("statement", ["UPDATE {} SET type = 2", "DELETE FROM {}", "TRUNCATE {}, top_ups"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET type = 2", "DELETE FROM {}", "TRUNCATE {}, top_ups, adjustments"])
 async def test_the_books_cannot_be_changed(
     world: World, database: Database, stack: Stack, role: str, table: str, statement: str
 ) -> None:

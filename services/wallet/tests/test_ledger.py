@@ -85,7 +85,7 @@ def test_a_purchase_is_posted_at_every_tier() -> None:
         (PARTNER, 80, 0),
         (PLATFORM, 50, 5),
     ]
-    assert all(sum(line[6:11]) == 0 for line in outcome.lines)
+    assert all(line.legs_sum_micros == 0 for line in outcome.lines)
 
 
 def test_earnings_go_to_the_wallet_where_the_seller_wants_it() -> None:
@@ -106,7 +106,7 @@ def test_earnings_go_to_the_wallet_where_the_seller_wants_it() -> None:
         (PARTNER, "EXPENSE", -55),
     ]
     assert sum(line.clearing_micros for line in outcome.lines) == 0
-    assert all(sum(line[6:11]) == 0 for line in outcome.lines)
+    assert all(line.legs_sum_micros == 0 for line in outcome.lines)
     assert {owner: wallet.balance_micros for owner, wallet in by_owner(book).items()} == {
         CUSTOMER: 0,
         RESELLER: 20,
@@ -340,7 +340,7 @@ def run_sequence(moves: list[tuple[object, ...]], earning: set[UUID], batch: int
         for line in book.lines:
             history[line.wallet_id].append((line, transactions[line.transaction_id]))
         for transaction_id in transactions:
-            assert sum(sum(line[6:11]) for line in book.lines if line.transaction_id == transaction_id) == 0
+            assert sum(line.legs_sum_micros for line in book.lines if line.transaction_id == transaction_id) == 0
         remembered = book.remembered
     for wallet in wallets:
         lines = [line for line, _ in history[wallet.id]]

@@ -41,6 +41,7 @@ def charge_from_message(message: pb.Charge, service: str) -> Charge | Refusal:
         message.order_number,
         message.item,
         tiers,
+        message.cloud_phone_id,
     )
     return malformed(charge) or charge
 

@@ -34,6 +34,7 @@ def charge_posted(charge: Charge, posted: Posted, posted_at: Timestamp, tracepar
         fact.order_id = str(charge.order_id)
     fact.order_number = charge.order_number
     fact.item = charge.item
+    fact.cloud_phone_id = charge.cloud_phone_id
     fact.posted_at.CopyFrom(posted_at)
     expenses = [line for line in posted.lines if line.type == _EXPENSE]
     for tier, line in zip(charge.tiers, expenses, strict=True):

@@ -44,13 +44,13 @@ FROM (SELECT 1) AS one LEFT JOIN (
 _WRITE = """
 WITH transaction AS (
     INSERT INTO transactions (root_id, id, organization_id, order_id, posted_at, type, currency, order_number, item,
-                              request_key, request_sha256)
-    SELECT * FROM unnest($2::new_transaction[])
+                              request_key, request_sha256, kind, original_id, cloud_phone_id)
+    SELECT * FROM unnest($2::new_transaction_2[])
 ), line AS (
     INSERT INTO lines (root_id, wallet_id, transaction_id, organization_id, seller_id, sequence, amount_micros,
                        revenue_micros, tax_micros, cash_micros, clearing_micros, balance_after_micros,
-                       credit_limit_micros, tier, type, hash, posted_at)
-    SELECT l.*, $1 FROM unnest($3::new_line[]) AS l
+                       credit_limit_micros, tier, type, credits_micros, hash, posted_at)
+    SELECT l.*, $1 FROM unnest($3::new_line_2[]) AS l
 ), wallet AS (
     UPDATE wallets w
     SET balance_micros = k.balance_micros, sequence = k.sequence, last_hash = k.last_hash, last_posted_at = $1
@@ -97,10 +97,11 @@ async def write(connection: Connection, book: Book, topic: str = "", events: Seq
 
 
 async def post_line(connection: Connection, recharge: Recharge) -> Outcome:
-    """Posts money received to a wallet, within the caller's transaction: seller's cash -a, buyer's wallet +a.
+    """Fills a wallet, within the caller's transaction: the wallet +a, its seller's cash -a.
 
-    The wallet stays locked until that transaction ends. A repeat of the same `request_key` gives the first answer and
-    writes nothing. The event is the caller's business.
+    Where `recharge.kind` is `Kind.VOUCHER`, the seller's credits take the place of its cash. The wallet stays locked
+    until that transaction ends. A repeat of the same `request_key` gives the first answer and writes nothing. The event
+    is the caller's business.
     """
     key = WalletKey(recharge.root_id, recharge.organization_id, recharge.currency)
     book = await open_book(connection, [key], [(recharge.root_id, recharge.request_key)])

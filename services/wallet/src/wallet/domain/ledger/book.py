@@ -1,194 +1,36 @@
-"""The double-entry ledger: purchases posted at every tier, money received, and what is refused (mission W5). Pure.
+"""Purchases posted at every tier, money received, and what is refused (mission W5). Pure.
 
 A `Book` holds the wallets of one batch, locked by whoever owns it, and applies postings to them one after the other.
-A posting that is refused leaves no trace; one that is posted adds a transaction and its lines. All amounts are signed
-64-bit integers of a millionth of the currency unit.
+A posting that is refused leaves no trace; one that is posted adds a transaction and its lines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import IntEnum
-from typing import Final, Literal, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from money import INT64_MAX
 
 from wallet.domain.chain import line_hash, transaction_digest
-
-TIERS_MAX: Final = 16
-REQUEST_ID_MAX_CHARACTERS: Final = 100
-ITEM_MAX_CHARACTERS: Final = 500
-ORDER_NUMBER_MAX_CHARACTERS: Final = 100
-
-RefusalReason = Literal[
-    "INVALID_ARGUMENT",
-    "REQUEST_ID_REUSED",
-    "INSUFFICIENT_CREDIT",
-    "CHAIN_MISMATCH",
-    "CURRENCY_MISMATCH",
-    "AMOUNT_OUT_OF_RANGE",
-    "WALLET_UNKNOWN",
-]
-
-
-class LineType(IntEnum):
-    """Why a wallet moved; the numbers of farthing.wallet.v1.EntryType."""
-
-    RECHARGE = 1
-    EXPENSE = 2
-    EARNINGS = 3
-    SYSTEM = 4
-
+from wallet.domain.ledger.types import (
+    Charge,
+    Kind,
+    Line,
+    LineType,
+    Outcome,
+    Posted,
+    Recharge,
+    Refusal,
+    Transaction,
+    Wallet,
+    WalletKey,
+)
 
 # Plain integers: an IntEnum member costs a look-up each time it is read.
 _RECHARGE: Final = int(LineType.RECHARGE)
 _EXPENSE: Final = int(LineType.EXPENSE)
 _EARNINGS: Final = int(LineType.EARNINGS)
-
-
-class Tier(NamedTuple):
-    """What one buyer pays its seller for a purchase."""
-
-    buyer_id: UUID
-    seller_id: UUID
-    net_micros: int
-    tax_micros: int
-
-
-class Charge(NamedTuple):
-    """One purchase, priced from the purchaser's tier up to the one whose seller is the platform.
-
-    `request_key` is who asks and its request id; `request_sha256` is over the whole request.
-    """
-
-    request_key: str
-    request_sha256: bytes
-    root_id: UUID
-    currency: str
-    order_id: UUID | None
-    order_number: str
-    item: str
-    tiers: tuple[Tier, ...]
-
-
-class Recharge(NamedTuple):
-    """Money received by the seller of a wallet for its owner: a settled top-up."""
-
-    request_key: str
-    request_sha256: bytes
-    root_id: UUID
-    wallet_id: UUID
-    organization_id: UUID
-    currency: str
-    amount_micros: int
-    item: str
-
-
-class WalletKey(NamedTuple):
-    """An organization has one current wallet a currency."""
-
-    root_id: UUID
-    organization_id: UUID
-    currency: str
-
-
-@dataclass(slots=True)
-class Wallet:
-    """The state of a wallet that postings build on. `earns` says that sales of its owner are credited to it."""
-
-    root_id: UUID
-    id: UUID
-    organization_id: UUID
-    seller_id: UUID
-    currency: str
-    credit_limit_micros: int
-    balance_micros: int
-    reserved_micros: int
-    sequence: int
-    last_hash: bytes
-    last_posted_at: datetime | None
-    earns: bool
-
-    @property
-    def key(self) -> WalletKey:
-        return WalletKey(self.root_id, self.organization_id, self.currency)
-
-    @property
-    def available_micros(self) -> int:
-        """What may still be spent: balance + credit limit - reserved."""
-        return self.balance_micros + self.credit_limit_micros - self.reserved_micros
-
-
-class Transaction(NamedTuple):
-    """One all-or-nothing change of the ledger. `organization_id` is the purchaser, or who topped up."""
-
-    root_id: UUID
-    id: UUID
-    organization_id: UUID
-    order_id: UUID | None
-    posted_at: datetime
-    type: int
-    currency: str
-    order_number: str
-    item: str
-    request_key: str
-    request_sha256: bytes
-
-
-class Line(NamedTuple):
-    """One movement of one wallet with the legs that balance it: the five amounts sum to zero.
-
-    `amount_micros` is the wallet's leg; revenue, tax and cash are the seller's. Where the seller's earnings go to its
-    wallet, `clearing_micros` takes the place of revenue, and an EARNINGS line of that wallet takes it up.
-    """
-
-    root_id: UUID
-    wallet_id: UUID
-    transaction_id: UUID
-    organization_id: UUID
-    seller_id: UUID
-    sequence: int
-    amount_micros: int
-    revenue_micros: int
-    tax_micros: int
-    cash_micros: int
-    clearing_micros: int
-    balance_after_micros: int
-    credit_limit_micros: int
-    tier: int
-    type: int
-    hash: bytes
-
-
-# A line's columns but for its hash, in the same order.
-Unhashed = tuple[UUID, UUID, UUID, UUID, UUID, int, int, int, int, int, int, int, int, int, int]
-
-
-class Posted(NamedTuple):
-    """A posting that is in the books. `lines` is empty where it was there before and this is a repeat."""
-
-    transaction_id: UUID
-    posted_at: datetime
-    balance_after_micros: int
-    request_sha256: bytes
-    lines: tuple[Line, ...] = ()
-
-
-class Refusal(NamedTuple):
-    """Why nothing was written. Figures stand in their fields only, never in the message."""
-
-    reason: RefusalReason
-    message: str
-    organization_id: UUID | None = None
-    wallet_id: UUID | None = None
-    available_micros: int = 0
-    needed_micros: int = 0
-
-
-Outcome = Posted | Refusal
+_CHARGE: Final = int(Kind.CHARGE)
 
 
 class Book:
@@ -236,6 +78,9 @@ class Book:
             charge.item,
             charge.request_key,
             charge.request_sha256,
+            _CHARGE,
+            None,
+            charge.cloud_phone_id,
         )
         lines: list[Line] = []
         source = (transaction_id, transaction_digest(transaction))
@@ -252,7 +97,7 @@ class Book:
         return self._post(transaction, lines)
 
     def recharge(self, recharge: Recharge, transaction_id: UUID) -> Outcome:
-        """Posts money received: the seller's cash -a, the wallet +a."""
+        """Posts money received: the seller's cash (of a voucher: its credits) -a, the wallet +a."""
         known = self._known(recharge.root_id, recharge.request_key, recharge.request_sha256)
         if known is not None:
             return known
@@ -275,10 +120,18 @@ class Book:
             recharge.item,
             recharge.request_key,
             recharge.request_sha256,
+            int(recharge.kind),
+            None,
+            "",
         )
-        legs = (amount, 0, 0, -amount, 0)
-        line = self._move(wallet, (transaction_id, transaction_digest(transaction)), 0, _RECHARGE, legs)
-        return self._post(transaction, [line])
+        credited = amount if recharge.kind == Kind.VOUCHER else 0
+        legs = (amount, 0, 0, credited - amount, 0)
+        source = (transaction_id, transaction_digest(transaction))
+        return self._post(transaction, [self._move(wallet, source, 0, _RECHARGE, legs, credits_micros=-credited)])
+
+    def known(self, charge: Charge) -> Outcome | None:
+        """The answer that the charge's request id has got already, or None where it is new."""
+        return self._known(charge.root_id, charge.request_key, charge.request_sha256)
 
     def _known(self, root_id: UUID, request_key: str, request_sha256: bytes) -> Outcome | None:
         known = self.remembered.get((root_id, request_key))
@@ -304,7 +157,14 @@ class Book:
         return wallets
 
     def _move(
-        self, wallet: Wallet, source: tuple[UUID, bytes], tier: int, type_: int, legs: tuple[int, int, int, int, int]
+        self,
+        wallet: Wallet,
+        source: tuple[UUID, bytes],
+        tier: int,
+        type_: int,
+        legs: tuple[int, int, int, int, int],
+        *,
+        credits_micros: int = 0,
     ) -> Line:
         transaction_id, digest = source
         wallet.balance_micros += legs[0]
@@ -321,6 +181,7 @@ class Book:
             wallet.credit_limit_micros,
             tier,
             type_,
+            credits_micros,
         )
         wallet.last_hash = line_hash(wallet.last_hash, digest, unhashed)
         wallet.last_posted_at = self.posted_at
@@ -349,44 +210,4 @@ def _lacking(charge: Charge, wallets: list[Wallet]) -> Refusal | None:
             message = f"The wallet of the buyer of tier {number} cannot hold what it would earn."
             return Refusal("AMOUNT_OUT_OF_RANGE", message, wallet.organization_id, wallet.id)
         sold_net = tier.net_micros
-    return None
-
-
-def malformed(charge: Charge) -> Refusal | None:
-    """What is wrong with a charge whatever the books say, or None."""
-    texts = (
-        ("request_id", charge.request_key, 1, REQUEST_ID_MAX_CHARACTERS + 50),
-        ("item", charge.item, 0, ITEM_MAX_CHARACTERS),
-        ("order_number", charge.order_number, 0, ORDER_NUMBER_MAX_CHARACTERS),
-    )
-    for name, text, least, most in texts:
-        if not least <= len(text) <= most or "\0" in text:
-            message = f"{name} must have {least} to {most} characters, none of them NUL; it has {len(text)}."
-            return Refusal("INVALID_ARGUMENT", message)
-    currency = charge.currency
-    if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
-        return Refusal("INVALID_ARGUMENT", f"currency '{currency[:10]}' is not an ISO 4217 code such as EUR.")
-    if not 1 <= len(charge.tiers) <= TIERS_MAX:
-        return Refusal("INVALID_ARGUMENT", f"A charge has 1 to {TIERS_MAX} tiers; this one has {len(charge.tiers)}.")
-    return _malformed_amounts(charge) or _malformed_chain(charge)
-
-
-def _malformed_amounts(charge: Charge) -> Refusal | None:
-    for number, (_, _, net, tax) in enumerate(charge.tiers, 1):
-        if net < 0 or tax < 0 or net + tax > INT64_MAX:
-            message = f"Tier {number}: net and tax must be zero or more, and their sum at most {INT64_MAX} micros."
-            return Refusal("AMOUNT_OUT_OF_RANGE", message)
-    if charge.tiers[0].net_micros + charge.tiers[0].tax_micros == 0:
-        return Refusal("AMOUNT_OUT_OF_RANGE", "Tier 1: net and tax together must be more than zero.")
-    return None
-
-
-def _malformed_chain(charge: Charge) -> Refusal | None:
-    tiers = charge.tiers
-    for number in range(1, len(tiers)):
-        if tiers[number - 1].seller_id != tiers[number].buyer_id:
-            message = f"The seller of tier {number} is not the buyer of tier {number + 1}."
-            return Refusal("CHAIN_MISMATCH", message, tiers[number].buyer_id)
-    if len({tier.buyer_id for tier in tiers}) != len(tiers):
-        return Refusal("CHAIN_MISMATCH", "An organization buys at two tiers of the same charge.")
     return None
