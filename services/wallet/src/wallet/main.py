@@ -14,6 +14,7 @@ from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.organizations import OrganizationRpc
+from wallet.rpc.refunds import RefundsRpc
 from wallet.rpc.service import wallet_service
 from wallet.rpc.top_ups import TopUps
 from wallet.rpc.wallets import Wallets
@@ -38,6 +39,7 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
         EntriesRpc(database, pager),
         Wallets(database),
         TopUps(database, pager, providers),
+        RefundsRpc(database),
     )
     return Wiring(
         servicers=[

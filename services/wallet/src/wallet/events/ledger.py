@@ -7,10 +7,11 @@ from farthing.wallet.events.v1.events_pb2 import WalletEvent
 from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit.ids import new_id
 
-from wallet.domain.ledger import Charge, LineType, Posted
+from wallet.domain.ledger import Charge, LineType, Posted, Refund
 
 TOPIC = "farthing.wallet.v1"
 _EXPENSE = int(LineType.EXPENSE)
+_SYSTEM = int(LineType.SYSTEM)
 
 
 class EventRow(NamedTuple):
@@ -49,3 +50,31 @@ def charge_posted(charge: Charge, posted: Posted, posted_at: Timestamp, tracepar
         )
     purchaser = str(charge.tiers[0].buyer_id)
     return EventRow(charge.root_id, new_id(), purchaser, event.SerializeToString(), traceparent)
+
+
+def refund_posted(refund: Refund, posted: Posted, reason: str, traceparent: str | None) -> EventRow:
+    """RefundPosted, for the purchaser."""
+    original = refund.original
+    event = WalletEvent()
+    fact = event.refund_posted
+    fact.root_id = str(original.root_id)
+    fact.transaction_id = str(posted.transaction_id)
+    fact.original_transaction_id = str(original.id)
+    fact.currency = original.currency
+    fact.order_id = str(original.order_id or "")
+    fact.order_number = original.order_number
+    fact.item = original.item
+    fact.reason = reason
+    fact.posted_at.FromDatetime(posted.posted_at)
+    lines = {line.tier: line for line in posted.lines if line.type == _SYSTEM}
+    for number, tier in enumerate(refund.tiers, 1):
+        fact.tiers.add(
+            buyer_id=str(tier.buyer_id),
+            seller_id=str(tier.seller_id),
+            wallet_id=str(lines[number].wallet_id),
+            net_micros=tier.net_micros,
+            tax_micros=tier.tax_micros,
+            sequence=lines[number].sequence,
+            balance_after_micros=lines[number].balance_after_micros,
+        )
+    return EventRow(original.root_id, new_id(), str(original.organization_id), event.SerializeToString(), traceparent)

@@ -1,4 +1,4 @@
-"""The double-entry ledger: purchases posted at every tier, money received, and what is refused (W5, W7). Pure."""
+"""The double-entry ledger: purchases at every tier, money received, what is taken back, and what is refused. Pure."""
 
 from wallet.domain.ledger.book import Book
 from wallet.domain.ledger.malformed import malformed
@@ -9,12 +9,16 @@ from wallet.domain.ledger.types import (
     REQUEST_ID_MAX_CHARACTERS,
     TIERS_MAX,
     Charge,
+    Correction,
     Kind,
     Line,
     LineType,
+    Original,
+    OriginalTier,
     Outcome,
     Posted,
     Recharge,
+    Refund,
     Refusal,
     RefusalReason,
     Tier,
@@ -32,12 +36,16 @@ __all__ = [
     "TIERS_MAX",
     "Book",
     "Charge",
+    "Correction",
     "Kind",
     "Line",
     "LineType",
+    "Original",
+    "OriginalTier",
     "Outcome",
     "Posted",
     "Recharge",
+    "Refund",
     "Refusal",
     "RefusalReason",
     "Tier",

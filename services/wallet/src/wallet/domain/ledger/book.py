@@ -12,14 +12,17 @@ from uuid import UUID
 from money import INT64_MAX
 
 from wallet.domain.chain import line_hash, transaction_digest
+from wallet.domain.ledger.refunds import earned_below, given_back, unfit
 from wallet.domain.ledger.types import (
     Charge,
+    Correction,
     Kind,
     Line,
     LineType,
     Outcome,
     Posted,
     Recharge,
+    Refund,
     Refusal,
     Transaction,
     Wallet,
@@ -30,6 +33,7 @@ from wallet.domain.ledger.types import (
 _RECHARGE: Final = int(LineType.RECHARGE)
 _EXPENSE: Final = int(LineType.EXPENSE)
 _EARNINGS: Final = int(LineType.EARNINGS)
+_SYSTEM: Final = int(LineType.SYSTEM)
 _CHARGE: Final = int(Kind.CHARGE)
 
 
@@ -94,7 +98,7 @@ class Book:
             if seller is not None and credited:
                 earned = (credited, 0, 0, 0, -credited)
                 lines.append(self._move(seller, source, index + 1, _EARNINGS, earned))
-        return self._post(transaction, lines)
+        return self._post(transaction, lines, lines[0])
 
     def recharge(self, recharge: Recharge, transaction_id: UUID) -> Outcome:
         """Posts money received: the seller's cash (of a voucher: its credits) -a, the wallet +a."""
@@ -127,7 +131,86 @@ class Book:
         credited = amount if recharge.kind == Kind.VOUCHER else 0
         legs = (amount, 0, 0, credited - amount, 0)
         source = (transaction_id, transaction_digest(transaction))
-        return self._post(transaction, [self._move(wallet, source, 0, _RECHARGE, legs, credits_micros=-credited)])
+        line = self._move(wallet, source, 0, _RECHARGE, legs, credits_micros=-credited)
+        return self._post(transaction, [line], line)
+
+    def refund(self, refund: Refund, transaction_id: UUID) -> Outcome:
+        """Posts a purchase, or part of it, taken back at every tier, or refuses it whole.
+
+        From the top tier down: each buyer gets its refund before it gives back what it earned by the tier below, so
+        no balance passes its limit on the way.
+        """
+        original = refund.original
+        known = self._known(original.root_id, refund.request_key, refund.request_sha256)
+        if known is not None:
+            return known
+        refusal = unfit(refund)
+        if refusal is not None:
+            return refusal
+        wallets = self._wallets_of(refund)
+        if isinstance(wallets, Refusal):
+            return wallets
+        transaction = Transaction(
+            original.root_id,
+            transaction_id,
+            original.organization_id,
+            original.order_id,
+            self.posted_at,
+            _SYSTEM,
+            original.currency,
+            original.order_number,
+            original.item,
+            refund.request_key,
+            refund.request_sha256,
+            int(Kind.REFUND),
+            original.id,
+            original.cloud_phone_id,
+        )
+        source = (transaction_id, transaction_digest(transaction))
+        lines: list[Line] = []
+        for index in range(len(wallets) - 1, -1, -1):
+            earned = earned_below(refund, index + 1)
+            lines.append(self._move(wallets[index], source, index + 1, _SYSTEM, given_back(refund, index)))
+            if earned:
+                returned = (-earned, 0, 0, 0, earned)
+                lines.append(self._move(wallets[index], source, index, _EARNINGS, returned))
+        return self._post(transaction, lines, lines[-1])
+
+    def correct(self, correction: Correction, transaction_id: UUID) -> Outcome:
+        """Posts a correction: the wallet +a, the seller's credits -a. A debit takes at most what is available."""
+        known = self._known(correction.root_id, correction.request_key, correction.request_sha256)
+        if known is not None:
+            return known
+        amount = correction.amount_micros
+        wallet = self.wallets.get(WalletKey(correction.root_id, correction.organization_id, correction.currency))
+        if wallet is None or wallet.id != correction.wallet_id:
+            return Refusal("WALLET_UNKNOWN", "There is no such wallet any more.", correction.organization_id)
+        owner = wallet.organization_id
+        if not amount or abs(amount) > INT64_MAX or wallet.balance_micros + amount > INT64_MAX:
+            message = "The amount is zero, or more than a wallet can hold."
+            return Refusal("AMOUNT_OUT_OF_RANGE", message, owner, wallet.id)
+        if amount < 0 and wallet.available_micros < -amount:
+            message = "The wallet has less available than is to be taken."
+            return Refusal("INSUFFICIENT_CREDIT", message, owner, wallet.id, wallet.available_micros, -amount)
+        transaction = Transaction(
+            correction.root_id,
+            transaction_id,
+            correction.organization_id,
+            None,
+            self.posted_at,
+            _SYSTEM,
+            correction.currency,
+            "",
+            correction.item,
+            correction.request_key,
+            correction.request_sha256,
+            int(Kind.ADJUSTMENT),
+            correction.original_id,
+            "",
+        )
+        source = (transaction_id, transaction_digest(transaction))
+        line = self._move(wallet, source, 0, _SYSTEM, (amount, 0, 0, 0, 0), credits_micros=-amount)
+        return self._post(transaction, [line], line)
 
     def known(self, charge: Charge) -> Outcome | None:
         """The answer that the charge's request id has got already, or None where it is new."""
@@ -153,6 +236,26 @@ class Book:
             if wallet.seller_id != tier.seller_id:
                 message = f"The seller of tier {number} is not the one that its buyer's wallet is held with."
                 return Refusal("CHAIN_MISMATCH", message, tier.buyer_id, wallet.id)
+            wallets.append(wallet)
+        return wallets
+
+    def _wallets_of(self, refund: Refund) -> list[Wallet] | Refusal:
+        """The wallets of a refund's tiers, each able to carry it."""
+        wallets = []
+        original = refund.original
+        for index, (then, tier) in enumerate(zip(original.tiers, refund.tiers, strict=True)):
+            wallet = self.wallets.get(WalletKey(original.root_id, then.buyer_id, original.currency))
+            if wallet is None or wallet.id != then.wallet_id:
+                message = f"The wallet that paid at tier {index + 1} is closed."
+                return Refusal("WALLET_UNKNOWN", message, then.buyer_id, then.wallet_id)
+            back, earned = tier.net_micros + tier.tax_micros, earned_below(refund, index + 1)
+            available = wallet.available_micros + back
+            if earned and available < earned:
+                message = f"The buyer of tier {index + 1} has spent what it earned by this purchase."
+                return Refusal("INSUFFICIENT_CREDIT", message, then.buyer_id, wallet.id, available, earned)
+            if wallet.balance_micros + back > INT64_MAX:
+                message = f"The wallet of the buyer of tier {index + 1} cannot hold what it would get back."
+                return Refusal("AMOUNT_OUT_OF_RANGE", message, then.buyer_id, wallet.id)
             wallets.append(wallet)
         return wallets
 
@@ -188,10 +291,11 @@ class Book:
         self.changed[wallet.id] = wallet
         return Line._make((*unhashed, wallet.last_hash))
 
-    def _post(self, transaction: Transaction, lines: list[Line]) -> Posted:
+    def _post(self, transaction: Transaction, lines: list[Line], own: Line) -> Posted:
+        """`own` is the line of the purchaser, or whoever it is about: the answer gives its balance."""
         self.transactions.append(transaction)
         self.lines.extend(lines)
-        answer = (transaction.id, self.posted_at, lines[0].balance_after_micros, transaction.request_sha256)
+        answer = (transaction.id, self.posted_at, own.balance_after_micros, transaction.request_sha256)
         self.remembered[transaction.root_id, transaction.request_key] = Posted(*answer)
         return Posted(*answer, tuple(lines))
 

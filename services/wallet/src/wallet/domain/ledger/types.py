@@ -87,6 +87,59 @@ class Recharge(NamedTuple):
     kind: Literal[Kind.TOP_UP, Kind.VOUCHER] = Kind.TOP_UP
 
 
+class OriginalTier(NamedTuple):
+    """A tier of a posted purchase, and what was refunded of it so far.
+
+    `cleared`: the seller's net went to its wallet, that of the next tier's buyer.
+    """
+
+    wallet_id: UUID
+    buyer_id: UUID
+    seller_id: UUID
+    net_micros: int
+    tax_micros: int
+    cleared: bool
+    refunded_net_micros: int = 0
+    refunded_tax_micros: int = 0
+
+
+class Original(NamedTuple):
+    """A posted purchase, as a refund needs it: its tiers from the purchaser's up."""
+
+    root_id: UUID
+    id: UUID
+    organization_id: UUID
+    order_id: UUID | None
+    currency: str
+    order_number: str
+    item: str
+    cloud_phone_id: str
+    tiers: tuple[OriginalTier, ...]
+
+
+class Refund(NamedTuple):
+    """A purchase taken back, or part of it: `tiers` are those of the original, with what is given back at each."""
+
+    request_key: str
+    request_sha256: bytes
+    original: Original
+    tiers: tuple[Tier, ...]
+
+
+class Correction(NamedTuple):
+    """A wallet credited (more than zero) or debited (less) by its seller, for the reason in `item`."""
+
+    request_key: str
+    request_sha256: bytes
+    root_id: UUID
+    wallet_id: UUID
+    organization_id: UUID
+    currency: str
+    amount_micros: int
+    item: str
+    original_id: UUID | None
+
+
 class WalletKey(NamedTuple):
     """An organization has one current wallet a currency."""
 
