@@ -1,5 +1,7 @@
 """Top-ups that an order waits for, and the word when one fails, against a real PostgreSQL."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -38,6 +40,7 @@ async def test_a_service_asks_for_the_money_of_an_order(house: House, tree: Tree
         settled = await house.top_ups.SettleTopUp(confirmation(created), None)
     assert (settled.state, settled.order_id) == (SETTLED, request.order_id)
     assert (await house.events_of(tree.customer))[-1].top_up_settled.top_up == settled
+    await _check_held(house, wallet, settled)
 
 
 @pytest.mark.parametrize("field", ["order_id", "order_number", "created_by_name", "created_by_email"])
@@ -78,6 +81,36 @@ async def test_a_move_tells_that_pending_top_ups_failed(house: House, tree: Tree
         await house.update(tree.customer, parent_id=other.id)
     (told,) = await _failures(house, tree.customer)
     assert (told.top_up.id, told.top_up.state, told.seller_id) == (created.id, FAILED, tree.reseller.id)
+
+
+async def test_money_for_an_order_is_held_once(house: House, tree: Tree, wallet: Wallet) -> None:
+    """Given a card, when orders asks for the money of an order several times at once, then it is here and held once."""
+    request = earmarked(wallet)
+    with as_service("orders"):
+        answers = await asyncio.gather(*(house.top_ups.CreateTopUp(request, None) for _ in range(4)))
+    assert all(answer == answers[0] for answer in answers)
+    await _check_held(house, wallet, answers[0])
+
+
+async def test_money_for_an_order_is_held_on_a_wallet_that_owes(house: House, tree: Tree, wallet: Wallet) -> None:
+    """Given a wallet at its credit limit, when the money of an order arrives, then all of it is held nevertheless."""
+    await house.execute(
+        "UPDATE wallets SET credit_limit_micros = 30000000, reserved_micros = 30000000 WHERE id = :id", id=wallet.id
+    )
+    with as_service("orders"):
+        settled = await house.top_ups.CreateTopUp(earmarked(wallet), None)
+    assert settled.state == SETTLED
+    assert settled.hold_id
+    assert await house.value("SELECT reserved_micros FROM wallets WHERE id = :id", id=wallet.id) == 40_000_000
+
+
+async def _check_held(house: House, wallet: Wallet, settled: Any) -> None:
+    """The whole amount is on the wallet, and one hold of the order keeps it, for a day."""
+    assert await house.balance_micros(wallet) == 10_000_000
+    (hold,) = await house.rows("SELECT * FROM holds WHERE organization_id = :id", id=wallet.organization_id)
+    assert (str(hold.id), str(hold.order_id), hold.state) == (settled.hold_id, settled.order_id, 1)
+    assert (hold.order_number, hold.expires_at - hold.created_at) == ("2026-000042", timedelta(days=1))
+    assert await house.value("SELECT reserved_micros FROM wallets WHERE id = :id", id=wallet.id) == 10_000_000
 
 
 async def _failures(house: House, organization: Organization) -> list[Any]:

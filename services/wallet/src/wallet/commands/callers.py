@@ -8,6 +8,7 @@ from servicekit.call import current_call
 from servicekit.database import Database
 from servicekit.ids import parse_id
 from servicekit.problems import not_found
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.domain.refusals import Actor
 from wallet.domain.wallets import Wallet
@@ -18,6 +19,16 @@ def actor() -> Actor:
     """The caller, as the rules see it."""
     principal = current_call().principal
     return Actor(None if principal.kind == "service" else principal.organization_id)
+
+
+async def in_whose_name(connection: AsyncConnection, wallet: Wallet) -> tuple[str, str]:
+    """Name and mailbox of whoever asks; where a service asks, of the boss of the wallet's owner; empty without one."""
+    principal = current_call().principal
+    if principal.kind == "member":
+        return principal.name, principal.email
+    owner = await directory.find(connection, wallet.organization_id)
+    boss = owner.boss if owner else None
+    return (boss.name, boss.email) if boss else ("", "")
 
 
 async def seen_organization(database: Database, organization_id: str) -> Organization:

@@ -4,6 +4,8 @@ Whoever comes here has locked the wallet, then the top-up.
 """
 
 import hashlib
+from datetime import timedelta
+from uuid import UUID
 
 from servicekit import outbox
 from servicekit.database import driver
@@ -11,11 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.domain import ledger
 from wallet.domain import top_ups as rules
+from wallet.domain.holds import Portion, Wanted
 from wallet.domain.refusals import Refused
 from wallet.domain.top_ups import Method, TopUp
 from wallet.events.top_ups import top_up_failed, top_up_settled
 from wallet.store import top_ups, wallets
+from wallet.store.holds import hold_in
 from wallet.store.ledger import post_line
+
+# Orders captures within moments; what it never takes is free again then.
+HELD_FOR_ORDER = timedelta(days=1)
 
 
 async def settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> TopUp:
@@ -23,6 +30,7 @@ async def settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> 
 
     Refused where the ledger will not have it.
     """
+    is_voucher = top_up.method is Method.VOUCHER
     recharge = ledger.Recharge(
         request_key=f"top_up:{top_up.id}",
         request_sha256=hashlib.sha256(top_up.id.bytes + top_up.amount.micros.to_bytes(8)).digest(),
@@ -31,15 +39,34 @@ async def settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> 
         organization_id=top_up.organization_id,
         currency=top_up.amount.currency,
         amount_micros=top_up.amount.micros,
-        item="Voucher" if top_up.method is Method.VOUCHER else "Top-up",
+        item="Voucher" if is_voucher else "Top-up",
+        kind=ledger.Kind.VOUCHER if is_voucher else ledger.Kind.TOP_UP,
     )
     posted = await post_line(await driver(connection), recharge)
     if isinstance(posted, ledger.Refusal):
         raise Refused(posted.reason, posted.message.rstrip("."))
-    settled = rules.settle(top_up, reference, posted.transaction_id, posted.posted_at)
+    hold_id = None if top_up.order_id is None else await _hold(connection, top_up, top_up.order_id)
+    settled = rules.settle(top_up, reference, posted.transaction_id, posted.posted_at, hold_id=hold_id)
     await top_ups.save(connection, settled)
     await outbox.add(connection, [top_up_settled(settled, posted)])
     return settled
+
+
+async def _hold(connection: AsyncConnection, top_up: TopUp, order_id: UUID) -> UUID:
+    """Keeps what has just arrived for the order it is for, so that nothing else takes it; gives the hold's id."""
+    wanted = Wanted(
+        root_id=top_up.root_id,
+        currency=top_up.amount.currency,
+        portions=(Portion(top_up.organization_id, top_up.amount.micros),),
+        ttl=HELD_FOR_ORDER,
+        item="Order paid from outside",
+        order_id=order_id,
+        order_number=top_up.order_number,
+    )
+    held = await hold_in(connection, wanted)
+    if isinstance(held, ledger.Refusal):
+        raise Refused(held.reason, held.message.rstrip("."))
+    return held.id
 
 
 async def fail(connection: AsyncConnection, top_up: TopUp, reason: str) -> TopUp:

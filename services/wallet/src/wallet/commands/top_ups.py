@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.clients.providers import Collected, Declined, Outcome, Payment, Pending, UnusableError
 from wallet.clients.registry import Providers
-from wallet.commands.callers import actor, seen_wallet
+from wallet.commands.callers import actor, in_whose_name, seen_wallet
 from wallet.commands.settlement import fail, locked, settle
 from wallet.convert.money import money_from_message
 from wallet.convert.refusals import refusals_told
@@ -195,19 +195,14 @@ async def _wanted(
     database: Database, providers: Providers, request: wallets_pb2.CreateTopUpRequest, wallet: Wallet
 ) -> TopUp:
     """The top-up as it is asked for, in the caller's name; where a service names nobody, in the boss's."""
-    principal = current_call().principal
     rules.check_earmark(
         actor(), request.order_id, request.order_number, request.created_by_name or request.created_by_email
     )
     method, account_id, saved_id = await _way(database, providers, request, wallet)
     async with database.transaction(EVERYTHING) as connection:
-        name, email = principal.name, principal.email
-        if principal.kind == "service":
-            name, email = request.created_by_name, request.created_by_email
-        if principal.kind == "service" and not (name or email):
-            owner = await directory.find(connection, wallet.organization_id)
-            boss = owner.boss if owner else None
-            name, email = (boss.name, boss.email) if boss else ("", "")
+        name, email = request.created_by_name, request.created_by_email
+        if not (name or email):
+            name, email = await in_whose_name(connection, wallet)
         return TopUp(
             id=new_id(),
             root_id=wallet.root_id,
