@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,17 +14,20 @@ from directory import store as directory
 from directory.domain import Organization
 from farthing.orders.events.v1.events_pb2 import OrdersEvent
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
-from farthing.wallet.v1 import wallets_pb2, wallets_pb2_grpc
+from farthing.wallet.events.v1.events_pb2 import WalletEvent
 from google.type.money_pb2 import Money
 from local_stack.stack import Stack
 from orders.clients import WalletClient
 from orders.commands.catalogue import Catalogue
 from orders.commands.orders import Orders
+from orders.commands.paying import Paying
+from orders.consumers import Hearing
 from orders.rpc.catalogue import CatalogueRpc
 from orders.rpc.orders import OrderRpc
 from orders.rpc.reads import Reads
 from servicekit.call import Call
 from servicekit.clock import FixedClock
+from servicekit.consumers import EventMeta
 from servicekit.database import Database
 from servicekit.paging import Pager
 from servicekit.problems import Problem
@@ -32,53 +35,11 @@ from servicekit.scope import EVERYTHING
 from servicekit.testing import as_caller, as_service, service_database
 from sqlalchemy import text
 
+from .scripted_wallet import CHARGE_TIMEOUT_S, ScriptedWallet
+
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PLATFORM_ID = uuid4()
 LEASE = timedelta(milliseconds=250)
-CHARGE_TIMEOUT_S = 0.15
-
-
-@dataclass
-class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer):
-    """Posts each charge once; `script` holds what it does to the next questions instead of answering plainly.
-
-    `refuse:<organization>` lacks credit there, `hang` neither posts nor answers, `lose` posts but does not answer,
-    `error:<CODE>` aborts, `slow` answers within the time.
-    """
-
-    script: list[str] = field(default_factory=list)
-    asked: list[wallets_pb2.Charge] = field(default_factory=list)
-    posted: dict[str, wallets_pb2.ChargeResult] = field(default_factory=dict)
-
-    async def PostCharge(
-        self, request: wallets_pb2.PostChargeRequest, context: grpc.aio.ServicerContext
-    ) -> wallets_pb2.PostChargeResponse:
-        charge = request.charge
-        self.asked.append(charge)
-        verb, _, what = (self.script.pop(0) if self.script else "post").partition(":")
-        if verb == "error":
-            await context.abort(grpc.StatusCode[what], "as told")
-        if verb == "hang":
-            await asyncio.sleep(10)
-        if charge.request_id in self.posted:
-            return wallets_pb2.PostChargeResponse(result=self.posted[charge.request_id])
-        result = wallets_pb2.ChargeResult(request_id=charge.request_id)
-        if verb == "refuse":
-            result.refusal.reason = "INSUFFICIENT_CREDIT"
-            result.refusal.message = f"wallet of {what} has 1.23"
-            result.refusal.organization_id = what
-            result.refusal.wallet_id = str(uuid4())
-            result.refusal.available_micros = 1_230_000
-            result.refusal.needed_micros = 4_560_000
-            return wallets_pb2.PostChargeResponse(result=result)
-        result.transaction_id = str(uuid4())
-        result.posted_at.FromDatetime(NOON + timedelta(seconds=1))
-        self.posted[charge.request_id] = result
-        if verb == "lose":
-            await asyncio.sleep(10)
-        if verb == "slow":
-            await asyncio.sleep(CHARGE_TIMEOUT_S / 3)
-        return wallets_pb2.PostChargeResponse(result=result)
 
 
 class Context:
@@ -113,6 +74,7 @@ class World:
     database: Database
     clock: FixedClock
     wallet: ScriptedWallet
+    paying: Paying
     orders: Orders
     catalogue_rpc: CatalogueRpc
     order_rpc: OrderRpc
@@ -185,6 +147,20 @@ class World:
     async def place(self, request: orders_pb2.PlaceOrderRequest, who: Member | None = None) -> orders_pb2.Order:
         return await self.call(who or self.customer, "PlaceOrder", request)
 
+    async def hear(self, event: object) -> None:
+        """Hands an event to the consumer, as one of wallet's or of usage's topic."""
+        meta = EventMeta(uuid4(), self.partner.id, "", "", NOON)
+        hearing = Hearing(self.clock)
+        async with self.database.transaction(EVERYTHING) as connection:
+            if isinstance(event, WalletEvent):
+                await hearing.on_wallet_event(connection, event, meta)
+            else:
+                raise TypeError(event)
+
+    async def settle(self, order: orders_pb2.Order) -> None:
+        """The money for the order arrives: its event is heard, and nothing more."""
+        await self.hear(WalletEvent(top_up_settled=self.wallet.settle(order.id, self.partner.id)))
+
     async def events(self) -> list[OrdersEvent]:
         """What is in the outbox for the partner's root, in its order."""
         query = text("SELECT payload FROM outbox WHERE root_id = :root_id ORDER BY id")
@@ -225,7 +201,7 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
 async def wallet_channel() -> AsyncIterator[tuple[ScriptedWallet, grpc.aio.Channel]]:
     """A wallet that does as it is told, and a channel to it."""
     wallet, server = ScriptedWallet(), grpc.aio.server()
-    wallets_pb2_grpc.add_WalletServiceServicer_to_server(wallet, server)
+    wallet.serve(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -255,13 +231,17 @@ async def make_world(
         async with database.transaction(EVERYTHING) as connection:
             for organization in (platform, partner, reseller, customer, sibling, other, stranger):
                 await directory.save(connection, organization)
+        for organization in (partner, reseller, customer, sibling, other, stranger):
+            wallet.sellers[str(organization.id)] = (str(organization.parent_id), organization.currency)
         clock = FixedClock(NOON)
-        orders = Orders(database, clock, WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
+        paying = Paying(database, clock, WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
+        orders = Orders(database, clock, paying)
         reads = Reads(database, clock, Pager("a key for tests"))
         world = World(
             database,
             clock,
             wallet,
+            paying,
             orders,
             CatalogueRpc(Catalogue(database, clock), reads),
             OrderRpc(orders, reads),
@@ -274,12 +254,17 @@ async def make_world(
     yield make
     # The job of a later test must find none of this one's orders.
     wallet.script.clear()
-    leftover = text("SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT'")
-    settler = Orders(database, FixedClock(NOON), WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
+    leftover = text(
+        "SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT' OR (payment_received_at IS NOT NULL "
+        "AND payment_kept_at IS NULL AND state = 'CANCELED')"
+    )
+    after_all = FixedClock(NOON + timedelta(days=30))
+    settler = Paying(database, after_all, WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
     while True:
         async with database.transaction(EVERYTHING) as connection:
             if not (await connection.execute(leftover)).scalar_one():
                 break
+        await settler.cancel_overdue()
         await settler.resolve_pending()
         await asyncio.sleep(0.05)
 

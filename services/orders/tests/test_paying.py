@@ -108,10 +108,10 @@ async def test_a_wallet_that_hangs_leaves_the_order_pending_until_the_job_comple
     problem = await problem_of(world.place(request))
     assert problem.code is grpc.StatusCode.UNAVAILABLE
     assert (await read(world, problem)).state == orders_pb2.Order.STATE_PENDING_PAYMENT
-    assert await world.orders.resolve_pending() == 0, "the first asker's lease is not over"
+    assert await world.paying.resolve_pending() == 0, "the first asker's lease is not over"
     await asyncio.sleep(LEASE_OVER_S)
-    assert await world.orders.resolve_pending() == 1
-    assert await world.orders.resolve_pending() == 0
+    assert await world.paying.resolve_pending() == 1
+    assert await world.paying.resolve_pending() == 0
     order = await world.place(request)
     assert order.state == orders_pb2.Order.STATE_COMPLETED
     assert order.id == problem.metadata["order_id"]
@@ -127,7 +127,7 @@ async def test_a_lost_answer_is_asked_for_again_and_charged_once(world: World, w
     assert len(world.wallet.posted) == 1
     await asyncio.sleep(LEASE_OVER_S)
     if way == "job":
-        await world.orders.resolve_pending()
+        await world.paying.resolve_pending()
     order = await world.place(request)
     assert order.state == orders_pb2.Order.STATE_COMPLETED
     assert order.transaction_id == world.wallet.posted[problem.metadata["order_id"]].transaction_id
@@ -142,7 +142,7 @@ async def test_the_job_cancels_what_wallet_refuses(world: World) -> None:
     request = world.purchase()
     await problem_of(world.place(request))
     await asyncio.sleep(LEASE_OVER_S)
-    assert await world.orders.resolve_pending() == 1
+    assert await world.paying.resolve_pending() == 1
     assert (await problem_of(world.place(request))).reason == "SELLER_CANNOT_SELL"
     assert await world.event_names() == ["order_placed", "order_canceled"]
 
@@ -173,7 +173,7 @@ async def test_jobs_of_many_replicas_ask_once(world: World) -> None:
     requests = [world.purchase() for _ in range(5)]
     await asyncio.gather(*(problem_of(world.place(request)) for request in requests))
     await asyncio.sleep(LEASE_OVER_S)
-    settled = await asyncio.gather(*(world.orders.resolve_pending() for _ in range(4)))
+    settled = await asyncio.gather(*(world.paying.resolve_pending() for _ in range(4)))
     assert sum(settled) == 5
     assert len(world.wallet.asked) == 10
     assert (await world.event_names()).count("order_completed") == 5
@@ -186,7 +186,7 @@ async def test_the_first_answer_wins_and_writes_one_event(world: World) -> None:
     key = OrderKey(world.partner.id, UUID(problem.metadata["order_id"]))
     charged = Charged(uuid4(), NOON)
     answers = [charged, charged, Refusal("INSUFFICIENT_CREDIT", "", world.customer.id, uuid4(), 0, 1)]
-    orders = await asyncio.gather(*(world.orders._finish(key, answer) for answer in answers))
+    orders = await asyncio.gather(*(world.paying.finish(key, answer) for answer in answers))
     assert len({order.state for order in orders}) == 1
     names = await world.event_names()
     assert names[0] == "order_placed"
@@ -213,7 +213,7 @@ async def test_a_canceled_order_that_is_charged_after_all_raises_an_alarm(world:
     problem = await problem_of(world.place(world.purchase()))
     before = alarms()
     key = OrderKey(world.partner.id, UUID(problem.metadata["order_id"]))
-    order = await world.orders._finish(key, Charged(uuid4(), NOON))
+    order = await world.paying.finish(key, Charged(uuid4(), NOON))
     assert order.state == "CANCELED"
     assert alarms() == before + 1
     assert await world.event_names() == ["order_placed", "order_canceled"]
@@ -226,7 +226,7 @@ async def test_a_caller_who_leaves_does_not_lose_the_order(world: World) -> None
     await eventually(lambda: len(world.wallet.posted) == 1)
     call.cancel()
     await asyncio.sleep(LEASE_OVER_S)
-    assert await world.orders.resolve_pending() == 1
+    assert await world.paying.resolve_pending() == 1
     assert len(world.wallet.posted) == 1
     assert await world.event_names() == ["order_placed", "order_completed"]
 
@@ -238,7 +238,7 @@ async def test_the_callers_deadline_bounds_the_question(world: World) -> None:
         problem = await problem_of(world.orders.place(world.purchase(), lambda: 0.26))
     assert problem.code is grpc.StatusCode.UNAVAILABLE
     await asyncio.sleep(LEASE_OVER_S)
-    assert await world.orders.resolve_pending() == 1
+    assert await world.paying.resolve_pending() == 1
 
 
 async def test_expiries_keep_their_microseconds(world: World) -> None:

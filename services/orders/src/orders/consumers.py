@@ -1,11 +1,36 @@
-"""What orders hears: the organizations, of which it keeps a copy."""
+"""What orders hears: the organizations, of which it keeps a copy, and the money that arrives for orders."""
 
 from typing import Any
 
-from directory.consumer import organization_consumer
-from servicekit.consumers import Consumer
+from directory.consumer import copy_organization
+from farthing.wallet.events.v1.events_pb2 import WalletEvent
+from servicekit.clock import Clock
+from servicekit.consumers import Consumer, EventMeta
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.commands.arrivals import payment_failed, payment_settled
 
 
-def consumers() -> list[Consumer[Any]]:
-    """Of wallet's topic, everything but the organizations is passed over."""
-    return [organization_consumer("orders")]
+class Hearing:
+    """Handles events, each in the transaction of its inbox row."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def on_wallet_event(self, connection: AsyncConnection, event: WalletEvent, _meta: EventMeta) -> None:
+        """Copies organizations; notes what pays an order, and what will not. The rest is passed over."""
+        match event.WhichOneof("event"):
+            case "organization_created":
+                await copy_organization(connection, event.organization_created)
+            case "organization_updated":
+                await copy_organization(connection, event.organization_updated)
+            case "top_up_settled":
+                await payment_settled(connection, event.top_up_settled)
+            case "top_up_failed":
+                await payment_failed(connection, event.top_up_failed, self._clock)
+
+
+def consumers(clock: Clock) -> list[Consumer[Any]]:
+    """One a topic. The name of wallet's is from when it heard organizations alone; the inbox knows it by that name."""
+    hearing = Hearing(clock)
+    return [Consumer("orders.organizations", "farthing.wallet.v1", WalletEvent, hearing.on_wallet_event)]

@@ -1,11 +1,18 @@
 """What orders publishes on `farthing.orders.v1`. The key is the purchaser's organization."""
 
-from farthing.orders.events.v1.events_pb2 import OrderCanceled, OrderCompleted, OrderPlaced, OrdersEvent
+from farthing.orders.events.v1.events_pb2 import (
+    OrderCanceled,
+    OrderCompleted,
+    OrderPaymentKept,
+    OrderPlaced,
+    OrdersEvent,
+)
 from farthing.orders.v1 import orders_pb2
 from servicekit.outbox import OutboxEvent
 
 from orders.convert.orders import order_to_message
-from orders.domain.orders import Order, with_refusal_for_purchaser
+from orders.convert.values import instant_to_message, money_to_message
+from orders.domain.orders import Order, Payment, cancel_text, with_refusal_for_purchaser
 
 TOPIC = "farthing.orders.v1"
 
@@ -26,6 +33,20 @@ def order_canceled(order: Order) -> OutboxEvent:
     """The order will not be paid; the reason is the one its purchaser reads. Needs all tiers."""
     event = OrderCanceled(root_id=str(order.root_id), order=_published(order))
     return _event(order, OrdersEvent(order_canceled=event))
+
+
+def order_payment_kept(order: Order, payment: Payment) -> OutboxEvent:
+    """Money arrived for a canceled order, and stays on the purchaser's balance. Needs all tiers."""
+    told = with_refusal_for_purchaser(order)
+    event = OrderPaymentKept(
+        root_id=str(order.root_id),
+        order=_published(order),
+        top_up_id=str(payment.top_up_id or ""),
+        amount=money_to_message(order.currency, payment.received_micros),
+        reason=cancel_text(told, order.organization_id),
+        received_at=instant_to_message(payment.received_at),
+    )
+    return _event(order, OrdersEvent(order_payment_kept=event))
 
 
 def _published(order: Order) -> orders_pb2.Order:

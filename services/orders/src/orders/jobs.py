@@ -2,11 +2,15 @@
 
 from servicekit.jobs import Job
 
-from orders.commands.orders import Orders
+from orders.commands.paying import Paying
 
 RESOLVE_EVERY_S = 1.0
+CANCEL_EVERY_S = 5.0
 
 
-def jobs(orders: Orders) -> list[Job]:
-    """Every replica runs them: an order is leased by one at a time."""
-    return [Job("resolve_pending_orders", RESOLVE_EVERY_S, orders.resolve_pending)]
+def jobs(paying: Paying) -> list[Job]:
+    """Every replica runs them: an order is leased by one at a time, or changed under its row lock."""
+    return [
+        Job("resolve_pending_orders", RESOLVE_EVERY_S, paying.resolve_pending),
+        Job("cancel_overdue_orders", CANCEL_EVERY_S, paying.cancel_overdue),
+    ]

@@ -3,14 +3,23 @@
 from datetime import timedelta
 
 from directory.scopes import Scopes
-from farthing.orders.v1 import catalogue_pb2, catalogue_pb2_grpc, orders_pb2, orders_pb2_grpc
+from farthing.orders.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    catalogue_pb2,
+    catalogue_pb2_grpc,
+    orders_pb2,
+    orders_pb2_grpc,
+)
+from servicekit.audit import AuditRpc
 from servicekit.channels import service_channel
 from servicekit.server import Servicer
 from servicekit.service import Runtime, ServiceDefinition, Wiring, run
 
 from orders.clients import WalletClient
 from orders.commands.catalogue import Catalogue
-from orders.commands.orders import Orders
+from orders.commands.orders import Orders, Timeouts
+from orders.commands.paying import Paying
 from orders.consumers import consumers
 from orders.jobs import jobs
 from orders.rpc.catalogue import CatalogueRpc
@@ -24,7 +33,11 @@ async def wire(runtime: Runtime[OrdersSettings]) -> Wiring:
     settings = runtime.settings
     channel = await runtime.closing.enter_async_context(service_channel(settings, settings.wallet_target))
     wallet = WalletClient(channel, settings.charge_timeout_s)
-    orders = Orders(runtime.database, runtime.clock, wallet, timedelta(seconds=settings.charge_lease_s))
+    paying = Paying(runtime.database, runtime.clock, wallet, timedelta(seconds=settings.charge_lease_s))
+    timeouts = Timeouts(
+        timedelta(minutes=settings.payment_timeout_minutes), timedelta(minutes=settings.bank_transfer_timeout_minutes)
+    )
+    orders = Orders(runtime.database, runtime.clock, paying, timeouts)
     catalogue = Catalogue(runtime.database, runtime.clock)
     reads = Reads(runtime.database, runtime.clock, runtime.pager)
     return Wiring(
@@ -39,9 +52,14 @@ async def wire(runtime: Runtime[OrdersSettings]) -> Wiring:
                 OrderRpc(orders, reads),
                 orders_pb2.DESCRIPTOR.services_by_name["OrderService"],
             ),
+            Servicer(
+                audit_pb2_grpc.add_AuditServiceServicer_to_server,
+                AuditRpc(runtime.database, runtime.pager),
+                audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
+            ),
         ],
-        consumers=consumers(),
-        jobs=jobs(orders),
+        consumers=consumers(runtime.clock),
+        jobs=jobs(paying),
         scope_of=Scopes(runtime.database).of,
     )
 

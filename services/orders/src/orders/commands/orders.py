@@ -1,8 +1,6 @@
-"""The life of an order: placed, charged, completed or canceled, whatever dies on the way.
+"""The life of an order: placed, paid or called off, whatever dies on the way.
 
-The order is written first, waiting for its payment. Then wallet is asked, outside of any transaction, with the
-order's id as request id, so that asking again is safe. Then its answer is written. Whoever asks holds a lease on the
-order; where the answer is lost, `resolve_pending` or a repeat of the request asks again once the lease is over.
+The order is written first, waiting for its payment; then wallet is asked (`commands.paying`).
 """
 
 import asyncio
@@ -13,51 +11,42 @@ from datetime import timedelta
 from uuid import UUID
 
 import grpc
-import structlog
 from farthing.orders.v1 import orders_pb2 as pb
-from prometheus_client import Counter
-from servicekit import outbox
+from servicekit import audit, outbox
 from servicekit.call import current_call
 from servicekit.clock import Clock
 from servicekit.database import Database
 from servicekit.faults import fault_point
-from servicekit.problems import Problem, denied, precondition
+from servicekit.ids import parse_id
+from servicekit.problems import Problem, denied, invalid, not_found, precondition
 from servicekit.requests import once
-from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders import events
-from orders.clients import Charged, WalletClient, WalletUnansweredError
+from orders.clients import WalletUnansweredError
+from orders.commands.paying import Paying, count_finished
 from orders.commands.placing import check_size, draft_order, find_chain
-from orders.domain.numbers import RANDOM_BITS, order_number
+from orders.convert.orders import payment_method_from_number
+from orders.domain.numbers import RANDOM_BITS, order_number, parse_order_number
 from orders.domain.orders import (
     Order,
-    OrderState,
+    OrderStateError,
     Payer,
+    Payment,
+    PaymentMethod,
     Refusal,
     as_seen_by_purchaser,
-    cancel,
-    complete,
-    told_reason,
-    told_text,
+    cancel_reason,
+    cancel_text,
 )
+from orders.domain.payments import Step, call_off, canceled_note, next_step
 from orders.store import orders as store
 from orders.store.orders import OrderKey
-
-log = structlog.get_logger()
-
-_FINISHED = Counter("farthing_orders_finished", "Orders that became completed or canceled", ["state"])
-_UNANSWERED = Counter("farthing_orders_unanswered_charges", "Questions to wallet that got no answer")
-_CHARGED_AFTER_CANCEL = Counter(
-    "farthing_orders_charged_after_cancel", "Canceled orders that wallet has charged; must stay 0"
-)
 
 # A day's numbers have 40 random bits: even the second draw is all but never needed.
 NUMBER_DRAWS = 8
 POLL_S = 0.1
 POLLS = 20
-RESOLVE_BATCH = 64
-RESOLVE_AT_ONCE = 8
 # What an answer needs after wallet's, within the caller's deadline.
 ANSWER_S = 0.25
 
@@ -71,19 +60,28 @@ def _draw_bits() -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long an order waits for its payment from outside."""
+
+    payment: timedelta = timedelta(minutes=60)
+    bank_transfer: timedelta = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
 class Orders:
-    """What placing and paying orders needs. `lease` bounds for how long one asker holds an order."""
+    """What placing orders and calling them off needs."""
 
     database: Database
     clock: Clock
-    wallet: WalletClient
-    lease: timedelta
+    paying: Paying
+    timeouts: Timeouts = Timeouts()
     draw_bits: Callable[[], int] = field(default=_draw_bits)
 
     async def place(
         self, request: pb.PlaceOrderRequest, time_left_s: Callable[[], float | None] = _no_deadline
     ) -> Order:
-        """Buys for the caller's organization; returns the completed order as its purchaser may see it.
+        """Buys for the caller's organization; returns the order as its purchaser may see it: completed, or waiting for
+        its payment from outside.
 
         `time_left_s` tells for how long the caller still waits. Raises Problem: for what cannot be ordered nothing
         is written; a refused order stands canceled, and its repeat is refused in the same words; an order whose
@@ -94,14 +92,18 @@ class Orders:
         if root_id is None or organization_id is None:
             raise denied("The platform has no seller to buy from; orders are placed by the organizations below it.")
         payer = Payer(call.principal.subject, call.principal.name, call.principal.email)
+        method = payment_method_from_number(request.payment_method) or PaymentMethod.BALANCE
+        if request.payment_token and method is not PaymentMethod.SANDBOX:
+            text = "is for payments in the sandbox alone"
+            raise invalid(f"payment_token {text}", fields={"payment_token": text})
         placed: list[Order] = []
 
         async def change(connection: AsyncConnection) -> pb.Order:
             chain = await find_chain(connection, organization_id)
             if chain is None:
                 raise LookupError(f"organization {organization_id} has a root, but no seller")
-            order = await draft_order(connection, chain, request, payer, self.clock.now())
-            placed.append(await self._add(connection, order))
+            draft = await draft_order(connection, chain, request, payer, self.clock.now())
+            placed.append(await self._add(connection, self._paid_by(draft, method, request.payment_token)))
             return pb.Order(id=str(placed[0].id))
 
         reply = await once(self.database, root_id, request, pb.Order, change)
@@ -115,63 +117,68 @@ class Orders:
             raise refused(order, order.refusal)
         return order
 
-    async def resolve_pending(self) -> int:
-        """Asks wallet again about orders whose answer was lost; returns how many of them are settled now."""
-        async with self.database.transaction(EVERYTHING) as connection:
-            keys = await store.unleased_orders(connection, RESOLVE_BATCH)
-        settled = 0
-        for start in range(0, len(keys), RESOLVE_AT_ONCE):
-            at_once = keys[start : start + RESOLVE_AT_ONCE]
-            settled += sum(await asyncio.gather(*(self._resolve(key) for key in at_once)))
-        return settled
+    async def cancel(self, request: pb.CancelOrderRequest) -> OrderKey:
+        """Calls off an order that the caller may see and that waits for its payment from outside."""
+        key = await find_key(self.database, request.id)
+        canceled: list[Order] = []
+
+        async def change(connection: AsyncConnection) -> pb.Order:
+            order = await store.lock_order(connection, key)
+            note = canceled_note(_canceler(order), request.reason.strip())
+            try:
+                after = call_off(order, note, self.clock.now(), current_call().principal.name)
+            except OrderStateError as error:
+                raise precondition("ORDER_STATE", str(error), **named(order)) from None
+            await store.finish_order(connection, after)
+            await outbox.add(connection, [events.order_canceled(after)])
+            trail = audit.Change(
+                root_id=order.root_id,
+                organization_id=order.organization_id,
+                action="ORDER_CANCELED",
+                target_type="order",
+                target_id=str(order.id),
+                before={"state": order.state.value},
+                after={"state": after.state.value, "reason": request.reason.strip()},
+                request_id=request.request_id,
+            )
+            await audit.record(connection, trail)
+            canceled.append(after)
+            return pb.Order(id=str(order.id))
+
+        await once(self.database, key.root_id, request, pb.Order, change)
+        for order in canceled:
+            count_finished(order)
+        return key
+
+    def _paid_by(self, draft: Order, method: PaymentMethod, token: str) -> Order:
+        if method is PaymentMethod.BALANCE:
+            return draft
+        wait = self.timeouts.bank_transfer if method is PaymentMethod.BANK_TRANSFER else self.timeouts.payment
+        return replace(draft, payment_method=method, payment=Payment(draft.created_at + wait, token))
 
     async def _add(self, connection: AsyncConnection, draft: Order) -> Order:
         for _ in range(NUMBER_DRAWS):
             order = replace(draft, number=order_number(draft.created_at, self.draw_bits()))
             event = events.order_placed(order)
             check_size(event.message.ByteSize())
-            if await store.add_order(connection, order, self.lease):
+            if await store.add_order(connection, order, self.paying.lease):
                 await outbox.add(connection, [event])
                 return order
         raise RuntimeError(f"{NUMBER_DRAWS} order numbers in a row were taken; the source of randomness is broken")
 
     async def _pay(self, order: Order, time_left_s: float | None) -> Order:
         """Asks wallet and writes its answer. The caller holds the lease. Problem where no answer comes."""
-        await fault_point("orders.before_charge")
         try:
-            answer = await self.wallet.charge(order, None if time_left_s is None else max(time_left_s - ANSWER_S, 0.0))
+            return await self.paying.ask(order, None if time_left_s is None else max(time_left_s - ANSWER_S, 0.0))
         except WalletUnansweredError as error:
-            _UNANSWERED.inc()
-            log.warning("the payment of an order is unknown", order=order.number, error=str(error))
             raise unpaid_yet(order) from error
-        await fault_point("orders.after_charge")
-        return await self._finish(OrderKey(order.root_id, order.id), answer)
-
-    async def _finish(self, key: OrderKey, answer: Charged | Refusal) -> Order:
-        """Writes wallet's answer, once: an order that is completed or canceled already stays as it is."""
-        async with self.database.transaction(EVERYTHING) as connection:
-            order = await store.lock_order(connection, key)
-            if order.final:
-                _check_agreement(order, answer)
-                return order
-            if isinstance(answer, Charged):
-                order = complete(order, answer.transaction_id, answer.posted_at)
-                event = events.order_completed(order)
-            else:
-                order = cancel(order, answer, self.clock.now())
-                event = events.order_canceled(order)
-            await store.finish_order(connection, order)
-            await outbox.add(connection, [event])
-            await fault_point("orders.before_complete_commit")
-        await fault_point("orders.after_complete_commit")
-        _FINISHED.labels(order.state.value).inc()
-        return order
 
     async def _pay_again(self, key: OrderKey, time_left_s: Callable[[], float | None]) -> Order:
-        """The finished order of a repeated request; waits a moment for whoever is asking wallet just now."""
+        """The answer to a repeated request; waits a moment for whoever is asking wallet just now."""
         for _ in range(POLLS):
-            order, leased = await self._lease(key)
-            if order.final:
+            order, leased = await self.paying.take(key)
+            if next_step(order) not in (Step.CHARGE, Step.START):
+                # Where its money has arrived, the job does the rest.
                 return order
             if leased:
                 return await self._pay(order, time_left_s())
@@ -180,59 +187,61 @@ class Orders:
             grpc.StatusCode.ABORTED,
             "REQUEST_IN_PROGRESS",
             f"Order {order.number} is being paid right now; repeat in a moment with the same request id.",
-            _named(order),
+            named(order),
         )
 
-    async def _lease(self, key: OrderKey) -> tuple[Order, bool]:
-        async with self.database.transaction(EVERYTHING) as connection:
-            leased = await store.lease_order(connection, key, self.lease)
-            return await store.get_order(connection, key), leased
 
-    async def _resolve(self, key: OrderKey) -> bool:
-        order, leased = await self._lease(key)
-        if not leased:
-            return False
-        try:
-            await self._pay(order, None)
-        except Problem:
-            return False
-        return True
+async def find_key(database: Database, written: str) -> OrderKey:
+    """Where the order of that id or number is; Problem where there is none in the caller's scope."""
+    scope = current_call().scope
+    order_id, number = parse_id(written.strip()), parse_order_number(written)
+    order = None
+    if order_id is not None or number is not None:
+        async with database.transaction(scope) as connection:
+            order = await store.find_order(connection, scope, order_id=order_id, number=number)
+    if order is None:
+        raise not_found(f"order '{written}'")
+    return OrderKey(order.root_id, order.id)
 
 
-def _check_agreement(order: Order, answer: Charged | Refusal) -> None:
-    if isinstance(answer, Charged) and order.state is OrderState.CANCELED:
-        _CHARGED_AFTER_CANCEL.inc()
-        log.error(
-            "a canceled order is charged: refund it",
-            order=order.number,
-            order_id=str(order.id),
-            transaction_id=str(answer.transaction_id),
-        )
+def _canceler(order: Order) -> str:
+    """Who cancels it, as its purchaser is told; of others' people no name."""
+    principal = current_call().principal
+    if principal.kind == "service":
+        return "Farthing"
+    if principal.organization_id == order.organization_id:
+        return principal.name or "a member of the purchaser"
+    return "the seller"
 
 
 def refused(order: Order, refusal: Refusal) -> Problem:
     """What the purchaser is told; `order` is as the purchaser may see it."""
-    reason = told_reason(refusal)
-    metadata = _named(order)
+    reason = cancel_reason(order)
+    metadata = named(order)
     if reason == "INSUFFICIENT_CREDIT":
         metadata |= {
             "wallet_id": str(refusal.wallet_id or ""),
             "available_micros": str(refusal.available_micros),
             "needed_micros": str(refusal.needed_micros),
         }
-    return precondition(reason, told_text(order, refusal, order.organization_id), **metadata)
+    return precondition(reason, cancel_text(order, order.organization_id), **metadata)
 
 
 def unpaid_yet(order: Order) -> Problem:
     """What the purchaser is told where wallet gave no answer."""
-    return Problem(
-        grpc.StatusCode.UNAVAILABLE,
-        "DEPENDENCY_UNAVAILABLE",
-        f"Whether order {order.number} could be paid is not known yet. It will be completed or canceled by itself, "
-        "and charged once at most; repeat in a moment with the same request id to learn which.",
-        _named(order),
-    )
+    if order.payment is None:
+        text = (
+            f"Whether order {order.number} could be paid is not known yet. It will be completed or canceled by itself, "
+            "and charged once at most; repeat in a moment with the same request id to learn which."
+        )
+    else:
+        text = (
+            f"Order {order.number} waits for its payment, but how to pay it is not known yet; "
+            "repeat in a moment with the same request id to learn it."
+        )
+    return Problem(grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", text, named(order))
 
 
-def _named(order: Order) -> dict[str, str]:
+def named(order: Order) -> dict[str, str]:
+    """The order, for programs."""
     return {"order_id": str(order.id), "order_number": order.number}

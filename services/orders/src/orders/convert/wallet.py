@@ -2,9 +2,18 @@
 
 from uuid import UUID
 
-from farthing.wallet.v1 import wallets_pb2
+from farthing.wallet.events.v1.events_pb2 import TopUpSettled
+from farthing.wallet.v1 import holds_pb2, wallets_pb2
 
-from orders.domain.orders import Order, Refusal, charge_item
+from orders.convert.values import instant_from_message, money_from_message, money_to_message
+from orders.domain.orders import Order, PaymentMethod, Refusal, charge_item
+from orders.domain.payments import Arrival
+
+_TOP_UP_METHODS = {
+    PaymentMethod.BANK_TRANSFER: wallets_pb2.TOP_UP_METHOD_MANUAL,
+    PaymentMethod.PROVIDER: wallets_pb2.TOP_UP_METHOD_PROVIDER,
+    PaymentMethod.SANDBOX: wallets_pb2.TOP_UP_METHOD_SANDBOX,
+}
 
 
 def charge_of(order: Order) -> wallets_pb2.Charge:
@@ -35,4 +44,40 @@ def refusal_from_message(message: wallets_pb2.ChargeRefusal) -> Refusal:
         wallet_id=UUID(message.wallet_id) if message.wallet_id else None,
         available_micros=message.available_micros,
         needed_micros=message.needed_micros,
+    )
+
+
+def top_up_of(order: Order, wallet_id: str) -> wallets_pb2.CreateTopUpRequest:
+    """The top-up that pays the order; the same for the same order, however often it is asked for."""
+    return wallets_pb2.CreateTopUpRequest(
+        request_id=str(order.id),
+        wallet_id=wallet_id,
+        amount=money_to_message(order.currency, order.own_tier.gross_micros),
+        method=_TOP_UP_METHODS[order.payment_method],
+        payment_token=order.payment.token if order.payment else "",
+        order_id=str(order.id),
+        order_number=order.number,
+        created_by_name=order.payer.name,
+        created_by_email=order.payer.email,
+    )
+
+
+def capture_of(order: Order, hold_id: UUID) -> holds_pb2.CaptureHoldRequest:
+    """The order's charge, from what arrived for it. Needs all tiers."""
+    return holds_pb2.CaptureHoldRequest(hold_id=str(hold_id), charge=charge_of(order), final=True)
+
+
+def release_of(order: Order, hold_id: UUID) -> holds_pb2.ReleaseHoldRequest:
+    """What arrived for the order, back to the balance."""
+    return holds_pb2.ReleaseHoldRequest(request_id=str(order.id), id=str(hold_id))
+
+
+def arrival_from_message(message: TopUpSettled) -> Arrival:
+    """ValueError for an event that can never be read."""
+    top_up = message.top_up
+    return Arrival(
+        top_up_id=UUID(top_up.id),
+        hold_id=UUID(top_up.hold_id) if top_up.hold_id else None,
+        micros=money_from_message(top_up.amount).micros,
+        at=instant_from_message(message.posted_at),
     )

@@ -169,9 +169,13 @@ def complete(order: Order, transaction_id: UUID, paid_at: datetime) -> Order:
     return replace(_moved(order, OrderState.COMPLETED), transaction_id=transaction_id, paid_at=paid_at)
 
 
-def cancel(order: Order, refusal: Refusal, canceled_at: datetime) -> Order:
-    """The order, not to be paid. Raises OrderStateError unless it waits for its payment."""
-    return replace(_moved(order, OrderState.CANCELED), refusal=refusal, canceled_at=canceled_at)
+def cancel(order: Order, refusal: Refusal, canceled_at: datetime, note: str = "") -> Order:
+    """The order, not to be paid; `note` says why, where the refusal itself does not.
+
+    Raises OrderStateError unless it waits for its payment.
+    """
+    moved = _moved(order, OrderState.CANCELED)
+    return replace(moved, refusal=refusal, canceled_at=canceled_at, cancel_note=note)
 
 
 def _moved(order: Order, state: OrderState) -> Order:
@@ -231,6 +235,13 @@ def told_reason(refusal: Refusal) -> str:
     if refusal.reason == "INSUFFICIENT_CREDIT" and refusal.organization_id is not None:
         return refusal.reason
     return "SELLER_CANNOT_SELL"
+
+
+def cancel_reason(order: Order) -> str:
+    """The reason code of a refused order for its reader; empty where it was not refused."""
+    if order.refusal is None:
+        return ""
+    return order.refusal.reason if order.cancel_note else told_reason(order.refusal)
 
 
 def told_text(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:

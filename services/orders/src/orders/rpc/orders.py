@@ -29,15 +29,23 @@ class OrderRpc(orders_pb2_grpc.OrderServiceServicer):
         order = await self._orders.place(request, context.time_remaining)
         return order_to_message(order, order.organization_id)
 
+    async def CancelOrder(self, request: orders_pb2.CancelOrderRequest, context: Context) -> orders_pb2.Order:
+        key = await self._orders.cancel(request)
+        return await self._read(str(key.id))
+
     async def GetOrder(self, request: orders_pb2.GetOrderRequest, context: Context) -> orders_pb2.Order:
+        return await self._read(request.id)
+
+    async def _read(self, written: str) -> orders_pb2.Order:
+        """The order of that id or number, as the caller sees it."""
         call = current_call()
-        order_id, number = parse_id(request.id.strip()), parse_order_number(request.id)
+        order_id, number = parse_id(written.strip()), parse_order_number(written)
         order = None
         if order_id is not None or number is not None:
             async with self._reads.database.transaction(call.scope) as connection:
                 order = await order_store.find_order(connection, call.scope, order_id=order_id, number=number)
         if order is None:
-            raise not_found(f"order '{request.id}'")
+            raise not_found(f"order '{written}'")
         return order_to_message(order, call.principal.organization_id)
 
     async def ListOrders(

@@ -40,24 +40,47 @@ _ADD_LINE = text("""
 _SELECT = f"SELECT {COLUMNS} FROM orders WHERE "  # noqa: S608 - our own names
 _WHOLE = text(_SELECT + " root_id = :root_id AND id = :id")
 _LOCKED = text(_SELECT + " root_id = :root_id AND id = :id FOR UPDATE")
-_LEASE = text("""
-    UPDATE orders SET charge_lease_until = farthing_now() + :lease
-    WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT' AND charge_lease_until <= farthing_now()
-""")
 # The condition is that of the index orders_waiting, word for word.
-_UNLEASED = text("""
-    SELECT root_id, id FROM orders WHERE charge_lease_until <= farthing_now() AND (
+_WAITING = """(
     (state = 'PENDING_PAYMENT'
      AND (payment_method = 'BALANCE' OR top_up_id IS NULL OR payment_received_at IS NOT NULL))
     OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL)
-    ) ORDER BY charge_lease_until LIMIT :count
+)"""
+_LEASE = text(
+    "UPDATE orders SET charge_lease_until = farthing_now() + :lease "  # noqa: S608 - our own words
+    f"WHERE root_id = :root_id AND id = :id AND charge_lease_until <= farthing_now() AND {_WAITING}"
+)
+_UNLEASED = text(
+    f"SELECT root_id, id FROM orders WHERE charge_lease_until <= farthing_now() AND {_WAITING} "  # noqa: S608 - our own words
+    "ORDER BY charge_lease_until LIMIT :count"
+)
+_OVERDUE = text("""
+    SELECT root_id, id FROM orders
+    WHERE state = 'PENDING_PAYMENT' AND payment_due_at IS NOT NULL AND payment_received_at IS NULL
+      AND payment_due_at <= :now
+    ORDER BY payment_due_at LIMIT :count
 """)
 _FINISH = text("""
     UPDATE orders SET state = :state, transaction_id = :transaction_id, paid_at = :paid_at,
            canceled_at = :canceled_at, refusal_reason = :refusal_reason, refusal_message = :refusal_message,
            refusal_organization_id = :refusal_organization_id, refusal_wallet_id = :refusal_wallet_id,
-           refusal_available_micros = :refusal_available_micros, refusal_needed_micros = :refusal_needed_micros
+           refusal_available_micros = :refusal_available_micros, refusal_needed_micros = :refusal_needed_micros,
+           cancel_note = :cancel_note, canceled_by = :canceled_by
     WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT'
+""")
+_NOTE_TOP_UP = text("""
+    UPDATE orders SET top_up_id = :top_up_id, checkout_url = :checkout_url
+    WHERE root_id = :root_id AND id = :id AND payment_due_at IS NOT NULL
+""")
+# Whatever lease there is was for another question.
+_RECEIVE = text("""
+    UPDATE orders SET payment_received_at = :received_at, received_micros = :received_micros, hold_id = :hold_id,
+           top_up_id = :top_up_id, charge_lease_until = farthing_now()
+    WHERE root_id = :root_id AND id = :id AND payment_received_at IS NULL
+""")
+_KEEP = text("""
+    UPDATE orders SET payment_kept_at = :kept_at
+    WHERE root_id = :root_id AND id = :id AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL
 """)
 
 
@@ -197,6 +220,13 @@ async def list_orders(
     return await read_orders(connection, rows)
 
 
+async def lock_found(connection: AsyncConnection, key: OrderKey) -> Order | None:
+    """As `lock_order`, but None where there is none: events name orders of other services, too."""
+    rows = (await connection.execute(_LOCKED, {"root_id": key.root_id, "id": key.id})).all()
+    found = await read_orders(connection, rows)
+    return found[0] if found else None
+
+
 async def lock_order(connection: AsyncConnection, key: OrderKey) -> Order:
     """The whole order, held until the transaction ends; LookupError where there is none. Needs EVERYTHING."""
     return await _one(connection, _LOCKED, key)
@@ -215,15 +245,48 @@ async def _one(connection: AsyncConnection, query: TextClause, key: OrderKey) ->
 
 
 async def lease_order(connection: AsyncConnection, key: OrderKey, lease: timedelta) -> bool:
-    """True if the caller may now ask the wallet about the pending order; nobody else may until the lease is over."""
+    """True if the caller may now ask the wallet about the waiting order; nobody else may until the lease is over."""
     row = {"root_id": key.root_id, "id": key.id, "lease": lease}
     return (await connection.execute(_LEASE, row)).rowcount == 1
 
 
 async def unleased_orders(connection: AsyncConnection, count: int) -> list[OrderKey]:
-    """Orders that wait for their payment while nobody asks for it, the longest waiting first."""
+    """Orders that wait for wallet to be asked while nobody asks, the longest waiting first."""
     rows = (await connection.execute(_UNLEASED, {"count": count})).all()
     return [OrderKey(row.root_id, row.id) for row in rows]
+
+
+async def overdue_orders(connection: AsyncConnection, now: datetime, count: int) -> list[OrderKey]:
+    """Orders whose payment from outside is due and has not arrived, the longest due first."""
+    rows = (await connection.execute(_OVERDUE, {"now": now, "count": count})).all()
+    return [OrderKey(row.root_id, row.id) for row in rows]
+
+
+async def note_top_up(connection: AsyncConnection, key: OrderKey, top_up_id: UUID, checkout_url: str) -> None:
+    """Writes which top-up pays the order, whatever became of the order meanwhile."""
+    row = {"root_id": key.root_id, "id": key.id, "top_up_id": top_up_id, "checkout_url": checkout_url}
+    await connection.execute(_NOTE_TOP_UP, row)
+
+
+async def receive_payment(connection: AsyncConnection, order: Order) -> None:
+    """Writes what arrived for the order, once; wallet may be asked at once what follows from it."""
+    if order.payment is None:
+        raise ValueError(f"order {order.number} has no payment from outside")
+    row = {
+        "root_id": order.root_id,
+        "id": order.id,
+        "received_at": order.payment.received_at,
+        "received_micros": order.payment.received_micros,
+        "hold_id": order.payment.hold_id,
+        "top_up_id": order.payment.top_up_id,
+    }
+    await connection.execute(_RECEIVE, row)
+
+
+async def keep_payment(connection: AsyncConnection, key: OrderKey, kept_at: datetime) -> bool:
+    """Writes that the money stays on the balance; False where it was written before."""
+    row = {"root_id": key.root_id, "id": key.id, "kept_at": kept_at}
+    return (await connection.execute(_KEEP, row)).rowcount == 1
 
 
 async def finish_order(connection: AsyncConnection, order: Order) -> bool:
@@ -242,6 +305,8 @@ async def finish_order(connection: AsyncConnection, order: Order) -> bool:
         "refusal_wallet_id": refusal.wallet_id if refusal else None,
         "refusal_available_micros": refusal.available_micros if refusal else None,
         "refusal_needed_micros": refusal.needed_micros if refusal else None,
+        "cancel_note": order.cancel_note or None,
+        "canceled_by": order.canceled_by,
     }
     return (await connection.execute(_FINISH, row)).rowcount == 1
 

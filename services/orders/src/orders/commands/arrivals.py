@@ -1,0 +1,39 @@
+"""Money from outside arrives for an order, or will not: what wallet's events change. No remote call here."""
+
+from uuid import UUID
+
+from farthing.wallet.events.v1.events_pb2 import TopUpFailed, TopUpSettled
+from servicekit import outbox
+from servicekit.clock import Clock
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders import events
+from orders.commands.paying import count_finished
+from orders.convert.wallet import arrival_from_message
+from orders.domain.orders import Refusal, cancel
+from orders.domain.payments import failed_note, may_be_called_off, receive
+from orders.store import orders as store
+from orders.store.orders import OrderKey
+
+
+async def payment_settled(connection: AsyncConnection, event: TopUpSettled) -> None:
+    """Notes that the money of an order is here; a job asks wallet what follows from it (`Paying.resolve_pending`)."""
+    if not event.top_up.order_id:
+        return
+    order = await store.lock_found(connection, OrderKey(UUID(event.root_id), UUID(event.top_up.order_id)))
+    if order is not None:
+        await store.receive_payment(connection, receive(order, arrival_from_message(event)))
+
+
+async def payment_failed(connection: AsyncConnection, event: TopUpFailed, clock: Clock) -> None:
+    """Cancels the order that a failed top-up was to pay."""
+    if not event.top_up.order_id:
+        return
+    order = await store.lock_found(connection, OrderKey(UUID(event.root_id), UUID(event.top_up.order_id)))
+    if order is None or not may_be_called_off(order):
+        return
+    why = event.top_up.failure_reason
+    order = cancel(order, Refusal("PAYMENT_REFUSED", why), clock.now(), failed_note(why))
+    await store.finish_order(connection, order)
+    await outbox.add(connection, [events.order_canceled(order)])
+    count_finished(order)

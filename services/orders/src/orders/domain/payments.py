@@ -1,0 +1,113 @@
+"""An order that is paid from outside: what is to be asked of wallet next, and what the money's arrival changes."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from orders.domain.orders import Order, OrderState, OrderStateError, PaymentMethod
+
+
+class Step(StrEnum):
+    """What wallet is asked for an order."""
+
+    CHARGE = "CHARGE"
+    """Take the price from the balance."""
+    START = "START"
+    """Make the top-up that the order is paid by."""
+    CAPTURE = "CAPTURE"
+    """Take the price from what has arrived."""
+    KEEP = "KEEP"
+    """Let go of what has arrived: the order is canceled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A settled top-up that was earmarked for an order; `hold_id` sets its amount aside in wallet."""
+
+    top_up_id: UUID
+    hold_id: UUID | None
+    micros: int
+    at: datetime
+
+
+def next_step(order: Order) -> Step | None:
+    """What has to be asked of wallet now; None where there is nothing to ask, or the buyer has to pay first."""
+    payment = order.payment
+    if order.state is OrderState.PENDING_PAYMENT:
+        if payment is None:
+            return Step.CHARGE
+        if payment.received_at is not None:
+            return Step.CAPTURE
+        return Step.START if payment.top_up_id is None else None
+    if order.state is OrderState.CANCELED and payment is not None and payment.received_at is not None:
+        return None if payment.kept_at is not None else Step.KEEP
+    return None
+
+
+def receive(order: Order, arrival: Arrival) -> Order:
+    """The order with its money here, whatever became of it meanwhile. The first arrival counts."""
+    if order.payment is None:
+        raise OrderStateError(f"order {order.number} is paid from the balance, not by the top-up {arrival.top_up_id}")
+    if order.payment.received_at is not None:
+        return order
+    payment = replace(
+        order.payment,
+        top_up_id=arrival.top_up_id,
+        hold_id=arrival.hold_id,
+        received_micros=arrival.micros,
+        received_at=arrival.at,
+    )
+    return replace(order, payment=payment)
+
+
+def may_be_called_off(order: Order) -> bool:
+    """True while it waits for money from outside that has not arrived."""
+    return order.state is OrderState.PENDING_PAYMENT and order.payment is not None and order.payment.received_at is None
+
+
+def call_off(order: Order, note: str, at: datetime, by: str = "") -> Order:
+    """The order, not to be paid any more; `note` says why. OrderStateError unless it may be called off."""
+    if not may_be_called_off(order):
+        raise OrderStateError(why_not_called_off(order))
+    return replace(order, state=OrderState.CANCELED, cancel_note=note, canceled_at=at, canceled_by=by)
+
+
+def why_not_called_off(order: Order) -> str:
+    """For people: why the order cannot be canceled."""
+    if order.state is OrderState.CANCELED:
+        return f"Order {order.number} is canceled already."
+    if order.state is OrderState.PENDING_PAYMENT and order.payment is None:
+        return f"Order {order.number} is being paid from the balance right now; look at it again in a moment."
+    if order.state is OrderState.PENDING_PAYMENT:
+        return f"The payment of order {order.number} has arrived, and the order is being completed."
+    if order.state is OrderState.RUNNING:
+        return f"Order {order.number} is a cloud phone that is on; power it down to end the order."
+    return f"Order {order.number} is paid; its seller can refund it."
+
+
+def canceled_note(name: str, reason: str) -> str:
+    """Who canceled the order, and why, in words."""
+    return f"Canceled by {name}: {reason}" if reason else f"Canceled by {name}."
+
+
+def unpaid_note(due_at: datetime) -> str:
+    """That the order was not paid in time, in words."""
+    due = due_at.astimezone(UTC)
+    return f"Not paid by {due.day} {due:%B %Y, %H:%M} UTC."
+
+
+def failed_note(why: str) -> str:
+    """That the payment failed, in words."""
+    return f"The payment failed: {why}" if why else "The payment failed."
+
+
+def not_offered_note(reason: str, message: str, method: PaymentMethod) -> str:
+    """Why no payment could be begun, in words. Of what wallet says, only what is about the buyer's own payment."""
+    if reason == "PAYMENT_REFUSED":
+        return failed_note(message)
+    way = {PaymentMethod.BANK_TRANSFER: "by bank transfer", PaymentMethod.SANDBOX: "in the sandbox"}
+    return (
+        f"Your seller takes no payment {way.get(method, 'through a payment provider')} for this order at the moment. "
+        "Nothing was charged. Order again and pay another way, or ask your seller."
+    )
