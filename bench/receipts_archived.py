@@ -59,11 +59,11 @@ async def _issue(database: Database, count: int) -> None:
     meta = EventMeta(new_id(), PARTNER.root_id, "bench", str(PARTNER.id), SYSTEM_CLOCK.now())
     async with database.transaction(EVERYTHING) as connection:
         for event in organization_events():
-            await on_wallet_event(connection, event, meta)
+            await on_wallet_event(connection, event, meta, mail_domain="farthing.test")
     for start in range(0, count, _ISSUED_AT_ONCE):
         async with database.transaction(EVERYTHING) as connection:
             for _ in range(min(_ISSUED_AT_ONCE, count - start)):
-                await on_orders_event(connection, purchase(), meta)
+                await on_orders_event(connection, purchase(), meta, mail_domain="farthing.test")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,24 @@ from documents.archive import Archive
 from documents.archive_commands import endpoint_of
 from documents.clients import ArchiveClient
 from documents.consumers import on_orders_event, on_wallet_event
-from documents.jobs import Archiver, Keeper, Pool, Postman
+from documents.jobs import Archiver, Keeper, NoticeBag, Pool, Postman, ReceiptBag
 from documents.mailer import Mailer, MailServer
 from documents.rendering import Renderer
 from documents.settings import DocumentsSettings
-from farthing.orders.events.v1.events_pb2 import OrderCompleted, OrdersEvent
+from farthing.orders.events.v1.events_pb2 import OrderCompleted, OrderPaymentKept, OrdersEvent
 from farthing.orders.v1 import orders_pb2
-from farthing.wallet.events.v1.events_pb2 import OrganizationCreated, TopUpSettled, WalletEvent
-from farthing.wallet.v1 import organizations_pb2, wallets_pb2
+from farthing.wallet.events.v1.events_pb2 import (
+    AdjustmentPosted,
+    BalanceLow,
+    OrganizationCreated,
+    TopUpSettled,
+    WalletEvent,
+)
+from farthing.wallet.v1 import adjustments_pb2, organizations_pb2, wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from local_stack.stack import Stack
+from money import to_units_nanos
 from servicekit.clock import SYSTEM_CLOCK
 from servicekit.consumers import EventMeta
 from servicekit.database import Database
@@ -42,8 +49,8 @@ def timestamp(instant: datetime) -> Timestamp:
 
 
 def eur(micros: int) -> Money:
-    units, rest = divmod(micros, 1_000_000)
-    return Money(currency_code="EUR", units=units, nanos=rest * 1000)
+    units, nanos = to_units_nanos(micros)
+    return Money(currency_code="EUR", units=units, nanos=nanos)
 
 
 @dataclass
@@ -165,14 +172,59 @@ class World:
         )
         return WalletEvent(top_up_settled=settled)
 
-    async def hear(self, event: OrdersEvent | WalletEvent) -> None:
-        """The event arrives (without Kafka)."""
-        meta = EventMeta(new_id(), new_id(), "test", "test", PAID_AT)
+    def told(self, name: str, **changed: object) -> OrdersEvent | WalletEvent:
+        """An event that `customer` (or `buyer`) is told of by mail; `name` is that of the oneof's field."""
+        buyer = changed.get("buyer") or self.customer
+        reason = str(changed.get("reason", "Out of stock"))
+        amount = eur(int(changed.get("micros", 12_500_000)))
+        at = timestamp(PAID_AT)
+        if not name.startswith("order_"):
+            return self._told_by_wallet(name, buyer, reason, amount)
+        order = self.order(buyer).order_completed.order
+        event = OrdersEvent()
+        told = getattr(event, name)
+        told.root_id = buyer.root_id
+        told.order.CopyFrom(order)
+        if name == "order_refunded":
+            told.refund.MergeFrom(orders_pb2.Refund(id=str(new_id()), reason=reason, total=amount, posted_at=at))
+            told.refund.lines.add(position=1, product_name=str(changed.get("product", "Proxies")), quantity=2)
+        elif name == "order_canceled":
+            told.order.cancel_reason = reason
+            told.order.canceled_at.CopyFrom(at)
+        elif name == "order_payment_kept":
+            told.MergeFrom(OrderPaymentKept(top_up_id=str(new_id()), amount=amount, reason=reason, received_at=at))
+        return event
+
+    def _told_by_wallet(
+        self, name: str, buyer: organizations_pb2.Organization, reason: str, amount: Money
+    ) -> WalletEvent:
+        at = timestamp(PAID_AT)
+        event = WalletEvent()
+        told = getattr(event, name)
+        told.root_id = buyer.root_id
+        if name == "balance_low":
+            told.MergeFrom(BalanceLow(wallet_id=str(new_id()), available=amount, threshold=eur(20_000_000), fell_at=at))
+            told.organization_id, told.seller_id = buyer.id, buyer.parent_id
+        elif name == "top_up_failed":
+            told.top_up.CopyFrom(self.top_up(buyer).top_up_settled.top_up)
+            told.top_up.amount.CopyFrom(amount)
+            told.top_up.failure_reason = reason
+            told.seller_id = buyer.parent_id
+            told.failed_at.CopyFrom(at)
+        elif name == "adjustment_posted":
+            adjustment = adjustments_pb2.Adjustment(id=str(new_id()), amount=amount, reason=reason)
+            adjustment.organization_id, adjustment.seller_id = buyer.id, buyer.parent_id
+            told.MergeFrom(AdjustmentPosted(adjustment=adjustment, posted_at=at))
+        return event
+
+    async def hear(self, event: OrdersEvent | WalletEvent, event_id: UUID | None = None) -> None:
+        """The event arrives (without Kafka and inbox)."""
+        meta = EventMeta(event_id or new_id(), new_id(), "test", "test", PAID_AT)
         async with self.database.transaction(EVERYTHING) as connection:
             if isinstance(event, OrdersEvent):
-                await on_orders_event(connection, event, meta)
+                await on_orders_event(connection, event, meta, mail_domain="farthing.test")
             else:
-                await on_wallet_event(connection, event, meta)
+                await on_wallet_event(connection, event, meta, mail_domain="farthing.test")
 
 
 @dataclass
@@ -182,6 +234,7 @@ class Workers:
     archive: ArchiveClient
     archiver: Archiver
     postman: Postman
+    notifier: Postman
     keeper: Keeper
     pool: Pool
     mailer: Mailer
@@ -192,6 +245,8 @@ class Workers:
         while await self.archiver.run():
             pass
         while await self.postman.run():
+            pass
+        while await self.notifier.run():
             pass
 
     def mails(self, message_id: str) -> list[Message]:
@@ -231,7 +286,8 @@ async def workers(
     yield Workers(
         archive=archive,
         archiver=Archiver(pool, archive, renderer, settings=settings, clock=SYSTEM_CLOCK, archived=archived),
-        postman=Postman(pool, archive, mailer, settings=settings, clock=SYSTEM_CLOCK, archived=archived),
+        postman=Postman(pool, ReceiptBag(archive), mailer, settings=settings, clock=SYSTEM_CLOCK, filled=archived),
+        notifier=Postman(pool, NoticeBag(), mailer, settings=settings, clock=SYSTEM_CLOCK, filled=archived),
         keeper=Keeper(pool, archive, settings=settings, clock=SYSTEM_CLOCK),
         pool=pool,
         mailer=mailer,

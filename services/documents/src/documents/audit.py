@@ -10,10 +10,10 @@ from datetime import datetime
 from servicekit.database import Database, driver
 from servicekit.scope import EVERYTHING
 
-from documents import store
 from documents.archive import ArchiveRefused
 from documents.clients import ArchiveClient
 from documents.domain import GENESIS, ManifestLine
+from documents.store import receipts
 
 OBJECTS_AT_ONCE = 8
 FAULTS_SHOWN = 20
@@ -48,16 +48,16 @@ async def verify(database: Database, archive: ArchiveClient, now: datetime) -> l
     lines = 0
     async with database.transaction(EVERYTHING) as connection:
         db = await driver(connection)
-        match.add(*await store.unmatched(db))
-        numbers.add(*await store.gaps(db))
-        counts = await store.counts(db)
-        roots = await store.roots(db)
+        match.add(*await receipts.unmatched(db))
+        numbers.add(*await receipts.gaps(db))
+        counts = await receipts.counts(db)
+        roots = await receipts.roots(db)
     for root_id in roots:
         previous: ManifestLine | None = None
         async with database.transaction(EVERYTHING) as connection:
             db = await driver(connection)
-            sequence, last_hash = await store.head(db, root_id)
-            pages = [page async for page in store.manifest_lines(db, root_id)]
+            sequence, last_hash = await receipts.head(db, root_id)
+            pages = [page async for page in receipts.manifest_lines(db, root_id)]
         for page in pages:
             for line in page:
                 if fault := line.fault(previous):

@@ -42,7 +42,7 @@ def source_of_order(event: OrderCompleted) -> Source:
         issuer_id=UUID(order.seller_id),
         recipient_id=UUID(order.organization_id),
         order_number=order.number,
-        total_micros=_money(order.total).micros,
+        total_micros=exact_money(order.total).micros,
         currency=order.total.currency_code,
         issued_at=_instant(order.paid_at, f"order {order.number}: paid_at"),
         payload=order.SerializeToString(deterministic=True),
@@ -59,7 +59,7 @@ def source_of_top_up(event: TopUpSettled) -> Source:
         issuer_id=UUID(event.seller_id),
         recipient_id=UUID(top_up.organization_id),
         order_number="",
-        total_micros=_money(top_up.amount).micros,
+        total_micros=exact_money(top_up.amount).micros,
         currency=top_up.amount.currency_code,
         issued_at=_instant(event.posted_at, f"top-up {top_up.id}: posted_at"),
         payload=top_up.SerializeToString(deterministic=True),
@@ -89,14 +89,14 @@ def receipt_view(
             payment_method=_PAYMENT_METHODS.get(order.payment_method, ""),
             currency=order.total.currency_code,
             lines=tuple(_order_line(item, order.total.currency_code) for item in order.items),
-            net_micros=_money(order.net, order.total.currency_code).micros,
-            tax_micros=_money(order.tax, order.total.currency_code).micros,
-            total_micros=_money(order.total).micros,
+            net_micros=exact_money(order.net, order.total.currency_code).micros,
+            tax_micros=exact_money(order.tax, order.total.currency_code).micros,
+            total_micros=exact_money(order.total).micros,
             ledger_transaction_id=order.transaction_id,
             order_number=order.number,
         )
     top_up = wallets_pb2.TopUp.FromString(payload)
-    amount_micros = _money(top_up.amount).micros
+    amount_micros = exact_money(top_up.amount).micros
     letter = LETTERS[supported_language(issuer.language)]
     line = LineView(
         description=letter.top_up_line,
@@ -161,6 +161,22 @@ def document_message(row: Mapping[str, Any]) -> messages.Document:
     )
 
 
+def notice_to_message(row: Mapping[str, Any]) -> messages.Notice:
+    """A row of notices with its delivery as the API shows it."""
+    return messages.Notice(
+        id=str(row["id"]),
+        kind=messages.NoticeKind.Value(f"NOTICE_KIND_{row['kind']}"),
+        organization_id=str(row["organization_id"]),
+        issuer_id=str(row["issuer_id"]),
+        subject=row["subject"],
+        order_id=str(row["order_id"] or ""),
+        order_number=row["order_number"],
+        top_up_id=str(row["top_up_id"] or ""),
+        occurred_at=_timestamp(row["occurred_at"]),
+        delivery=_delivery_message(row),
+    )
+
+
 def _delivery_message(row: Mapping[str, Any]) -> messages.Delivery:
     return messages.Delivery(
         state=messages.Delivery.State.Value(f"STATE_{row['delivery_state']}"),
@@ -178,10 +194,10 @@ def _order_line(item: orders_pb2.OrderItem, currency: str) -> LineView:
     return LineView(
         description=name,
         quantity=item.quantity,
-        unit_price_micros=_money(item.unit_price, currency).micros,
-        net_micros=_money(item.net, currency).micros,
+        unit_price_micros=exact_money(item.unit_price, currency).micros,
+        net_micros=exact_money(item.net, currency).micros,
         tax_rate_ppm=item.tax_rate_ppm,
-        tax_micros=_money(item.tax, currency).micros,
+        tax_micros=exact_money(item.tax, currency).micros,
         tax_name=item.tax_name,
         details=(*item.contents, *(_proxy(proxy) for proxy in item.proxies)),
     )
@@ -218,7 +234,7 @@ def _recipient(recipient: Organization, purchaser_name: str, purchaser_email: st
     )
 
 
-def _money(message: MoneyMessage, currency: str = "") -> Money:
+def exact_money(message: MoneyMessage, currency: str = "") -> Money:
     """Exact micros; in `currency` where it is given (a zero amount may come without its code)."""
     if currency and message.currency_code not in ("", currency):
         raise ValueError(f"an amount is in {message.currency_code}, its document in {currency}: they must agree")

@@ -1,4 +1,4 @@
-"""Receipts: their numbers, where they lie in the archive, the archive's chain of hashes, and how a mail fares. Pure."""
+"""Receipts: their numbers, their places in the archive, its chain of hashes; notices; how a mail fares. Pure."""
 
 from __future__ import annotations
 
@@ -43,6 +43,41 @@ class DeliveryState(StrEnum):
     SENT = "SENT"
     DEFERRED = "DEFERRED"
     FAILED = "FAILED"
+
+
+class NoticeKind(StrEnum):
+    """What a notice tells."""
+
+    BALANCE_LOW = "BALANCE_LOW"
+    TOP_UP_FAILED = "TOP_UP_FAILED"
+    ORDER_REFUNDED = "ORDER_REFUNDED"
+    ORDER_CANCELED = "ORDER_CANCELED"
+    ORDER_PAYMENT_KEPT = "ORDER_PAYMENT_KEPT"
+    ADJUSTMENT_POSTED = "ADJUSTMENT_POSTED"
+
+
+class Audience(StrEnum):
+    """Which side of a sale a notice is for."""
+
+    BUYER = "BUYER"
+    SELLER = "SELLER"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An event to be told to one side, once. `event` is the whole event, byte for byte."""
+
+    kind: NoticeKind
+    audience: Audience
+    root_id: UUID
+    event_id: UUID
+    recipient_id: UUID
+    issuer_id: UUID
+    occurred_at: datetime
+    event: bytes
+    order_id: UUID | None = None
+    order_number: str = ""
+    top_up_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +258,7 @@ class Delivery:
 def new_delivery(recipients: tuple[str, ...], now: datetime) -> Delivery:
     """Queued at once; failed where nobody has a mailbox."""
     if not recipients:
-        reason = "neither the purchaser nor the boss has a mailbox; add one to the boss and send it by hand"
+        reason = "nobody it is for has a mailbox; add one to the boss and send it by hand"
         return Delivery(DeliveryState.FAILED, (), now, last_error=reason)
     return Delivery(DeliveryState.QUEUED, recipients, now, next_attempt_at=now)
 

@@ -1,4 +1,4 @@
-"""What `documents` does by itself: archive what was issued, mail what was archived, keep the locks alive.
+"""What `documents` does by itself: archive what was issued, mail it and the notices, keep the locks alive.
 
 Each takes its rows for the length of a lease, works outside of any transaction, and writes how it went. A worker
 that dies leaves rows that others take when the lease is over.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 import structlog
@@ -19,7 +19,6 @@ from servicekit.clock import Clock
 from servicekit.faults import fault_point
 from servicekit.jobs import Job
 
-from documents import store
 from documents.archive import ArchiveDamaged, ArchiveDown, ArchiveRefused, years
 from documents.clients import ArchiveClient
 from documents.commands import ArchivedDocument, record_archived
@@ -27,16 +26,22 @@ from documents.convert import purchaser_of
 from documents.domain import (
     ARCHIVE_BACKOFF_S,
     Answer,
+    Audience,
     Delivery,
     DeliveryState,
     DocumentType,
+    NoticeKind,
     after_attempt,
     backoff,
     mailboxes,
 )
-from documents.mailer import Mail, Mailer, compose
+from documents.mailer import Mail, Mailer, Message, receipt_message, write
+from documents.notice_events import notice_view
+from documents.notice_mail import notice_message
 from documents.rendering import Drawing, Renderer
 from documents.settings import DocumentsSettings
+from documents.store import deliveries, receipts
+from documents.store.rows import Db, Row
 
 log = structlog.get_logger()
 
@@ -47,7 +52,7 @@ _ARCHIVED = Counter("farthing_documents_archived", "Documents put into the archi
 _ARCHIVE_FAILURES = Counter("farthing_documents_archive_failures", "Tries to archive a document that failed")
 _RENDER = Histogram("farthing_documents_render_seconds", "Drawing one receipt, its wait for a worker included")
 _PUT = Histogram("farthing_documents_put_seconds", "Putting one document into the archive")
-_MAILS = Counter("farthing_documents_mails", "Tries to mail a document, by the state they led to", ["state"])
+_MAILS = Counter("farthing_documents_mails", "Tries to mail, by the state they led to", ["state"])
 
 LANES = 2
 ARCHIVE_BATCH = 8
@@ -80,14 +85,14 @@ class Archiver:
         self._archived = archived
         self._lease = timedelta(seconds=settings.lease_s)
         self._retention = years(settings.retention_years)
-        self._mail_domain = settings.mail_from.partition("@")[2]
+        self._mail_domain = settings.mail_domain
 
     async def run(self) -> int:
         """Archives a batch; how many documents it took. None before the store has passed its probe."""
         if not self._archive.ready.is_set():
             return 0
         async with self._pool.acquire() as db:
-            rows = await store.claim_issued(db, ARCHIVE_BATCH, self._lease)
+            rows = await receipts.claim_issued(db, ARCHIVE_BATCH, self._lease)
         if not rows:
             return 0
         await fault_point("documents.after_issue_commit")
@@ -100,7 +105,7 @@ class Archiver:
             _ARCHIVED.inc(recorded)
         return len(rows)
 
-    async def _archive_one(self, row: store.Row) -> ArchivedDocument | None:
+    async def _archive_one(self, row: Row) -> ArchivedDocument | None:
         """None where it must be tried again; then it says why in its row."""
         try:
             async with asyncio.timeout(_WORK_SHARE * self._lease.total_seconds()):
@@ -119,10 +124,10 @@ class Archiver:
                 exc_info=not known,
             )
             async with self._pool.acquire() as db:
-                await store.put_off(db, row["root_id"], row["id"], wait, str(error) or repr(error))
+                await receipts.put_off(db, row["root_id"], row["id"], wait, str(error) or repr(error))
             return None
 
-    async def _draw_and_put(self, row: store.Row) -> ArchivedDocument:
+    async def _draw_and_put(self, row: Row) -> ArchivedDocument:
         document_type = DocumentType(row["type"])
         drawing = Drawing(
             document_type, row["source"], row["number"], row["issued_at"], row["issuer"], row["recipient"]
@@ -137,53 +142,123 @@ class Archiver:
         return ArchivedDocument(row["root_id"], row["id"], archived, _recipients(row))
 
 
-def _recipients(row: store.Row) -> tuple[str, ...]:
+def _recipients(row: Row) -> tuple[str, ...]:
     """The purchaser and the boss, once if they are the same mailbox (mission D1)."""
     _, purchaser = purchaser_of(DocumentType(row["type"]), row["source"])
     (recipient,) = organizations([row["recipient"]])
     return mailboxes(purchaser, recipient.boss.email if recipient.boss else "")
 
 
+class NotNow(Exception):  # noqa: N818 - not an error, a matter of time
+    """What a mail carries is not to be had at the moment."""
+
+
+class Mailbag(Protocol):
+    """Mails to be sent, of one sort."""
+
+    async def claim(self, db: Db, limit: int, lease: timedelta) -> list[Row]:
+        """Takes deliveries to try."""
+        ...
+
+    async def message(self, row: Row) -> Message:
+        """The mail of a claimed row. Raises NotNow where it cannot be made at the moment."""
+        ...
+
+
+class ReceiptBag:
+    """The mails of archived documents: each carries the archived bytes."""
+
+    def __init__(self, archive: ArchiveClient) -> None:
+        self._archive = archive
+
+    async def claim(self, db: Db, limit: int, lease: timedelta) -> list[Row]:
+        return await deliveries.claim_receipts(db, limit, lease)
+
+    async def message(self, row: Row) -> Message:
+        try:
+            pdf = await self._archive.read(row["object_key"], row["object_version"], row["sha256"])
+        except (ArchiveDown, ArchiveRefused, ArchiveDamaged) as error:
+            raise NotNow(str(error)) from error
+        (issuer,) = organizations([row["issuer"]])
+        document_type = DocumentType(row["type"])
+        return receipt_message(
+            Mail(
+                type=document_type,
+                message_id=row["message_id"],
+                recipients=tuple(row["recipients"]),
+                purchaser_name=purchaser_of(document_type, row["source"])[0],
+                issuer=issuer,
+                number=row["number"],
+                order_number=row["order_number"],
+                total_micros=row["total_micros"],
+                currency=row["currency"],
+                issued_at=row["issued_at"],
+                pdf=pdf,
+            )
+        )
+
+
+class NoticeBag:
+    """The mails of notices, composed from what was kept when they were written."""
+
+    async def claim(self, db: Db, limit: int, lease: timedelta) -> list[Row]:
+        return await deliveries.claim_notices(db, limit, lease)
+
+    async def message(self, row: Row) -> Message:
+        issuer, recipient = organizations([row["issuer"], row["recipient"]])
+        return notice_message(
+            notice_view(NoticeKind(row["kind"]), Audience(row["audience"]), row["event"]),
+            message_id=row["message_id"],
+            recipients=tuple(row["recipients"]),
+            issuer=issuer,
+            recipient=recipient,
+            occurred_at=row["occurred_at"],
+        )
+
+
 class Postman:
-    """Mails archived documents. A mail that cannot go out changes nothing but its own delivery."""
+    """Sends what is in its bag. A mail that cannot go out changes nothing but its own delivery.
+
+    `filled` says that there may be something new; without it the bag is looked into now and then.
+    """
 
     def __init__(
         self,
         pool: Pool,
-        archive: ArchiveClient,
+        bag: Mailbag,
         mailer: Mailer,
         *,
         settings: DocumentsSettings,
         clock: Clock,
-        archived: asyncio.Event,
+        filled: asyncio.Event,
     ) -> None:
         self._pool = pool
-        self._archive = archive
+        self._bag = bag
         self._mailer = mailer
         self._clock = clock
-        self._archived = archived
+        self._filled = filled
         self._lease = timedelta(seconds=settings.lease_s)
         self._give_up_after = timedelta(days=settings.mail_give_up_days)
 
     async def run(self) -> int:
         """Tries a batch of due deliveries; how many it took."""
-        self._archived.clear()
+        self._filled.clear()
         async with self._pool.acquire() as db:
-            rows = await store.claim_due(db, MAIL_BATCH, self._lease)
+            rows = await self._bag.claim(db, MAIL_BATCH, self._lease)
         if not rows:
-            await self._until_archived()
+            await self._until_filled()
             return 0
         await asyncio.gather(*(self._deliver(row) for row in rows))
         return len(rows)
 
-    async def _until_archived(self) -> None:
+    async def _until_filled(self) -> None:
         try:
-            await asyncio.wait_for(self._archived.wait(), 10 * POLL_S)
+            await asyncio.wait_for(self._filled.wait(), 10 * POLL_S)
         except TimeoutError:
             return
 
-    async def _deliver(self, row: store.Row) -> None:
-        delivery = store.delivery_of(row)
+    async def _deliver(self, row: Row) -> None:
+        delivery = deliveries.delivery_of(row)
         bound_s = _WORK_SHARE * self._lease.total_seconds()
         try:
             async with asyncio.timeout(bound_s):
@@ -192,40 +267,24 @@ class Postman:
             answers = dict.fromkeys(delivery.pending, Answer(0, f"not done within {bound_s:.0f} s"))
         after = after_attempt(delivery, answers, self._clock.now(), self._give_up_after)
         async with self._pool.acquire() as db:
-            await store.save_delivery(db, row["root_id"], row["document_id"], after)
+            await deliveries.save(db, row["root_id"], row["mail_id"], after)
         await fault_point("documents.after_sent_commit")
         _MAILS.labels(after.state).inc()
         if after.state is not DeliveryState.SENT:
             log.warning(
-                "receipt not mailed",
-                document_id=str(row["document_id"]),
-                number=row["number"],
+                "not mailed",
+                message_id=row["message_id"],
                 state=after.state,
                 attempts=after.attempts,
                 error=after.last_error,
             )
 
-    async def _send(self, row: store.Row, delivery: Delivery) -> dict[str, Answer]:
+    async def _send(self, row: Row, delivery: Delivery) -> dict[str, Answer]:
         try:
-            pdf = await self._archive.read(row["object_key"], row["object_version"], row["sha256"])
-        except (ArchiveDown, ArchiveRefused, ArchiveDamaged) as error:
-            return dict.fromkeys(delivery.pending, Answer(0, str(error)))
-        (issuer,) = organizations([row["issuer"]])
-        document_type = DocumentType(row["type"])
-        mail = Mail(
-            type=document_type,
-            message_id=row["message_id"],
-            recipients=delivery.recipients,
-            purchaser_name=purchaser_of(document_type, row["source"])[0],
-            issuer=issuer,
-            number=row["number"],
-            order_number=row["order_number"],
-            total_micros=row["total_micros"],
-            currency=row["currency"],
-            issued_at=row["issued_at"],
-            pdf=pdf,
-        )
-        return dict(await self._mailer.send(compose(mail, self._mailer.sender), delivery.pending))
+            message = await self._bag.message(row)
+        except NotNow as why:
+            return dict.fromkeys(delivery.pending, Answer(0, str(why)))
+        return dict(await self._mailer.send(write(message, self._mailer.sender), delivery.pending))
 
 
 class Keeper:
@@ -243,11 +302,11 @@ class Keeper:
         now = self._clock.now()
         until = (now + self._retention).replace(microsecond=0)
         async with self._pool.acquire() as db:
-            rows = await store.to_extend(db, now + self._threshold, EXTEND_BATCH)
+            rows = await receipts.to_extend(db, now + self._threshold, EXTEND_BATCH)
         for row in rows:
             await self._archive.retain(row["object_key"], row["object_version"], until)
             async with self._pool.acquire() as db:
-                await store.extend(db, row["root_id"], row["id"], until)
+                await receipts.extend(db, row["root_id"], row["id"], until)
         return len(rows)
 
 
@@ -268,11 +327,14 @@ class Gatekeeper:
         return 0
 
 
-def jobs(archiver: Archiver, postman: Postman, keeper: Keeper, gatekeeper: Gatekeeper) -> Sequence[Job]:
+def jobs(
+    archiver: Archiver, postman: Postman, notifier: Postman, keeper: Keeper, gatekeeper: Gatekeeper
+) -> Sequence[Job]:
     """Several lanes each: while one batch is written, the next is drawn or sent."""
     return [
         Job("probe_archive", PROBE_EVERY_S, gatekeeper.run),
         *(Job(f"archive_receipts_{lane}", POLL_S, archiver.run) for lane in range(LANES)),
         *(Job(f"deliver_receipts_{lane}", POLL_S / 10, postman.run) for lane in range(LANES)),
+        Job("deliver_notices", POLL_S, notifier.run),
         Job("extend_retention", EXTEND_EVERY_S, keeper.run),
     ]

@@ -1,7 +1,7 @@
-"""Mails a receipt: one message to purchaser and boss, through a few SMTP connections that are used again.
+"""Mails: each one message to all whom it concerns, through a few SMTP connections that are used again.
 
-The same receipt gives the same message, byte for byte, with the same Message-ID: a receiving mail store that gets
-it twice (a crash after DATA) keeps it once.
+The same receipt or notice gives the same message, byte for byte, with the same Message-ID: a receiving mail store
+that gets it twice (a crash after DATA) keeps it once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from servicekit.faults import fault_point
 from documents.domain import MEDIA_TYPE, Answer, DocumentType, file_name, mailboxes
 from documents.languages import RIGHT_TO_LEFT, supported_language
 from documents.letters import LETTERS
-from documents.text import clean
+from documents.text import clean, plain
 
 # An idle connection older than this may be closed at the other end already.
 IDLE_MAX_S = 20.0
-_NAME_MAX = 100
+NAME_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,48 +50,98 @@ class Mail:
     pdf: bytes
 
 
-def compose(mail: Mail, sender: str) -> bytes:
-    """The message as it goes over the wire. To the purchaser, Cc the boss; in the issuer's language and name."""
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What every mail of ours is: sentences in the issuer's name, to the first recipient, copies to the others.
+
+    Nothing in it holds a line break (`documents.text`).
+    """
+
+    message_id: str
+    recipients: tuple[str, ...]
+    issuer: Organization
+    language: str
+    subject: str
+    sentences: tuple[str, ...]
+    closing: str
+    date: datetime
+    attachment: Attachment | None = None
+
+
+def issuer_name(issuer: Organization) -> str:
+    """The name that a mail is in."""
+    return plain(issuer.name, NAME_MAX)
+
+
+def receipt_message(mail: Mail) -> Message:
+    """The mail of a receipt: to the purchaser, Cc the boss; in the issuer's language."""
     language = supported_language(mail.issuer.language)
     letter = LETTERS[language]
-    # Places to break are for paper.
-    issuer_name = clean(mail.issuer.name, _NAME_MAX).replace("\u200b", "")
     rounded, _ = round_to_minor(mail.total_micros, mail.currency)
     words = {
-        "issuer": issuer_name,
+        "issuer": issuer_name(mail.issuer),
         "number": mail.number,
-        "order": clean(mail.order_number, _NAME_MAX),
+        "order": clean(mail.order_number, NAME_MAX),
         "total": format_money(rounded, mail.currency, language),
-        "name": clean(mail.purchaser_name, _NAME_MAX),
+        "name": clean(mail.purchaser_name, NAME_MAX),
     }
     what = letter.purchase if mail.type is DocumentType.PURCHASE_RECEIPT else letter.top_up
     greeting = letter.greeting if words["name"] else ""
-    sentences = [text.format(**words) for text in (greeting, what, letter.attached) if text]
-    closing = letter.automatic.format(**words)
+    return Message(
+        message_id=mail.message_id,
+        recipients=mail.recipients,
+        issuer=mail.issuer,
+        language=language,
+        subject=letter.subject.format(**words),
+        sentences=tuple(text.format(**words) for text in (greeting, what, letter.attached) if text),
+        closing=letter.automatic.format(**words),
+        date=mail.issued_at,
+        attachment=Attachment(file_name(mail.number), MEDIA_TYPE, mail.pdf),
+    )
 
+
+def compose(mail: Mail, sender: str) -> bytes:
+    """The mail of a receipt as it goes over the wire."""
+    return write(receipt_message(mail), sender)
+
+
+def write(message: Message, sender: str) -> bytes:
+    """A message as it goes over the wire."""
+    boss = message.issuer.boss
     headers = [
-        ("From", f"{_words('From', issuer_name, quoted=True)} <{sender}>"),
-        ("To", mail.recipients[0]),
-        ("Cc", ", ".join(mail.recipients[1:])),
-        ("Reply-To", next(iter(mailboxes(mail.issuer.boss.email)), "") if mail.issuer.boss else ""),
-        ("Subject", _words("Subject", letter.subject.format(**words))),
-        ("Date", format_datetime(mail.issued_at.astimezone(UTC))),
-        ("Message-ID", mail.message_id),
+        ("From", f"{_words('From', issuer_name(message.issuer), quoted=True)} <{sender}>"),
+        ("To", message.recipients[0]),
+        # An address a line: a line has a limit, the finance members of an organization have none.
+        ("Cc", ",\r\n ".join(message.recipients[1:])),
+        ("Reply-To", next(iter(mailboxes(boss.email)), "") if boss else ""),
+        ("Subject", _words("Subject", message.subject)),
+        ("Date", format_datetime(message.date.astimezone(UTC))),
+        ("Message-ID", message.message_id),
         ("MIME-Version", "1.0"),
         ("Auto-Submitted", "auto-generated"),
-        ("Content-Language", language),
+        ("Content-Language", message.language),
     ]
-    boundary = f"=_{mail.message_id.strip('<>').partition('@')[0]}"
-    texts = _multipart(
+    boundary = f"=_{message.message_id.strip('<>').partition('@')[0]}"
+    body = _multipart(
         "alternative",
         f"{boundary}_1",
-        _part("text/plain; charset=utf-8", "\r\n\r\n".join([*sentences, closing, ""]).encode()),
-        _part("text/html; charset=utf-8", _html(sentences, closing, language).encode()),
+        _part("text/plain; charset=utf-8", "\r\n\r\n".join([*message.sentences, message.closing, ""]).encode()),
+        _part("text/html; charset=utf-8", _html(message.sentences, message.closing, message.language).encode()),
     )
-    name = file_name(mail.number)
-    pdf = _part(f'{MEDIA_TYPE}; name="{name}"', mail.pdf, f'attachment; filename="{name}"')
+    if file := message.attachment:
+        attached = _part(f'{file.media_type}; name="{file.name}"', file.content, f'attachment; filename="{file.name}"')
+        body = _multipart("mixed", f"{boundary}_0", body, attached)
     head = "".join(f"{header}: {value}\r\n" for header, value in headers if value)
-    return head.encode("ascii") + _multipart("mixed", f"{boundary}_0", texts, pdf)
+    return head.encode("ascii") + body
 
 
 # Assembled by hand: the standard library's EmailMessage takes several times as long as drawing the receipt does.
@@ -99,7 +149,8 @@ def compose(mail: Mail, sender: str) -> bytes:
 
 def _words(header: str, text: str, *, quoted: bool = False) -> str:
     """Text as a header carries it: as it is, or encoded and folded (RFC 2047). `text` holds no control characters."""
-    if text.isascii():
+    # Readers take ASCII that looks encoded for what it would decode to.
+    if text.isascii() and "=?" not in text:
         return f'"{quote(text)}"' if quoted else text
     return Header(text, "utf-8", header_name=header).encode(linesep="\r\n")
 

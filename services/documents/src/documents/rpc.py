@@ -1,4 +1,4 @@
-"""DocumentService: reads, downloads, links. There is nothing here that changes or deletes."""
+"""DocumentService: documents, downloads, links, notices. There is nothing here that changes or deletes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from servicekit.ids import new_id
 from servicekit.paging import Pager, page_size
 from servicekit.problems import Problem, not_found, precondition, unavailable
 
-from documents import store
 from documents.archive import ArchiveDamaged, ArchiveDown, ArchiveRefused
 from documents.clients import ArchiveClient
-from documents.convert import document_message
-from documents.domain import MEDIA_TYPE, DocumentState, DocumentType, file_name
+from documents.convert import document_message, notice_to_message
+from documents.domain import MEDIA_TYPE, DocumentState, DocumentType, NoticeKind, file_name
+from documents.store import notices, receipts
+from documents.store.rows import Row
 
 log = structlog.get_logger()
 
@@ -51,17 +52,24 @@ class DocumentRpc(DocumentServiceServicer):
         cursor = self._pager.decode(request.page_token, bound_to=request.filter)
         wanted = _filter(request.filter, cursor)
         async with self._database.transaction(current_call().scope) as connection:
-            rows = await store.list_documents(await driver(connection), wanted, size + 1)
+            rows = await receipts.list_documents(await driver(connection), wanted, size + 1)
         token = ""
         if len(rows) > size:
-            last = rows[size - 1]
-            place: dict[str, str | int] = {
-                "issued_at_us": (last["issued_at"] - _EPOCH) // _MICROSECOND,
-                "id": str(last["id"]),
-            }
-            token = self._pager.encode(place, bound_to=request.filter)
+            token = self._pager.encode(_place(rows[size - 1], "issued_at"), bound_to=request.filter)
         found = [document_message(row) for row in rows[:size]]
         return messages.ListDocumentsResponse(documents=found, next_page_token=token)
+
+    async def ListNotices(self, request: messages.ListNoticesRequest, context: Context) -> messages.ListNoticesResponse:
+        size = page_size(request.page_size)
+        cursor = self._pager.decode(request.page_token, bound_to=request.filter)
+        wanted = _notice_filter(request.filter, cursor)
+        async with self._database.transaction(current_call().scope) as connection:
+            rows = await notices.list_notices(await driver(connection), wanted, size + 1)
+        token = ""
+        if len(rows) > size:
+            token = self._pager.encode(_place(rows[size - 1], "occurred_at"), bound_to=request.filter)
+        found = [notice_to_message(row) for row in rows[:size]]
+        return messages.ListNoticesResponse(notices=found, next_page_token=token)
 
     async def GetDocument(self, request: messages.GetDocumentRequest, context: Context) -> messages.Document:
         return document_message(await self._row(request.id))
@@ -95,14 +103,14 @@ class DocumentRpc(DocumentServiceServicer):
         expires_at.FromDatetime(self._clock.now() + self._link_life)
         return messages.DownloadUrl(url=url, expires_at=expires_at)
 
-    async def _row(self, document_id: str) -> store.Row:
+    async def _row(self, document_id: str) -> Row:
         async with self._database.transaction(current_call().scope) as connection:
-            row = await store.get_document(await driver(connection), UUID(document_id))
+            row = await receipts.get_document(await driver(connection), UUID(document_id))
         if row is None:
             raise not_found(f"document {document_id}")
         return row
 
-    async def _archived_row(self, document_id: str) -> store.Row:
+    async def _archived_row(self, document_id: str) -> Row:
         row = await self._row(document_id)
         if row["state"] != DocumentState.ARCHIVED:
             raise precondition(
@@ -124,19 +132,37 @@ def _damaged(document_id: str, error: Exception) -> Problem:
     )
 
 
-def _filter(asked: messages.DocumentFilter, cursor: dict[str, Any] | None) -> store.DocumentFilter:
-    before = None
-    if cursor is not None:
-        before = (_EPOCH + cursor["issued_at_us"] * _MICROSECOND, UUID(cursor["id"]))
+def _place(row: Row, column: str) -> dict[str, str | int]:
+    return {"at_us": (row[column] - _EPOCH) // _MICROSECOND, "id": str(row["id"])}
+
+
+def _before(cursor: dict[str, Any] | None) -> tuple[datetime, UUID] | None:
+    return None if cursor is None else (_EPOCH + cursor["at_us"] * _MICROSECOND, UUID(cursor["id"]))
+
+
+def _notice_filter(asked: messages.NoticeFilter, cursor: dict[str, Any] | None) -> notices.NoticeFilter:
+    kind = messages.NoticeKind.Name(asked.kind).removeprefix("NOTICE_KIND_") if asked.kind else ""
+    return notices.NoticeFilter(
+        organization_id=_id(asked.organization_id),
+        kind=NoticeKind(kind) if kind else None,
+        order_id=_id(asked.order_id),
+        top_up_id=_id(asked.top_up_id),
+        occurred_from=_instant(asked, "occurred_from"),
+        occurred_to=_instant(asked, "occurred_to"),
+        before=_before(cursor),
+    )
+
+
+def _filter(asked: messages.DocumentFilter, cursor: dict[str, Any] | None) -> receipts.DocumentFilter:
     kind = messages.DocumentType.Name(asked.type).removeprefix("DOCUMENT_TYPE_") if asked.type else ""
-    return store.DocumentFilter(
+    return receipts.DocumentFilter(
         organization_id=_id(asked.organization_id),
         type=DocumentType(kind) if kind else None,
         order_id=_id(asked.order_id),
         top_up_id=_id(asked.top_up_id),
         issued_from=_instant(asked, "issued_from"),
         issued_to=_instant(asked, "issued_to"),
-        before=before,
+        before=_before(cursor),
     )
 
 
@@ -144,7 +170,7 @@ def _id(text: str) -> UUID | None:
     return UUID(text) if text else None
 
 
-def _instant(asked: messages.DocumentFilter, field: str) -> datetime | None:
+def _instant(asked: messages.DocumentFilter | messages.NoticeFilter, field: str) -> datetime | None:
     if not asked.HasField(field):  # type: ignore[arg-type]
         return None
     moment: datetime = getattr(asked, field).ToDatetime(tzinfo=UTC)

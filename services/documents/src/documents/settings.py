@@ -43,6 +43,11 @@ class DocumentsSettings(Settings):
     # For how long work that was taken is not taken again: the longest wait after a kill -9.
     lease_s: float = Field(default=15.0, gt=0)
 
+    @property
+    def mail_domain(self) -> str:
+        """The right side of MAIL_FROM, and of every Message-ID."""
+        return self.mail_from.partition("@")[2]
+
     @model_validator(mode="after")
     def _together(self) -> DocumentsSettings:
         if not self.mail_from:

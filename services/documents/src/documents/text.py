@@ -27,6 +27,11 @@ def clean(text: str, characters_max: int) -> str:
     return _LONG_WORD.sub(_breakable, short)
 
 
+def plain(text: str, characters_max: int) -> str:
+    """`text` as `clean` makes it, without the places to break, which are for paper."""
+    return clean(text, characters_max).replace(_BREAK, "")
+
+
 def _breakable(match: re.Match[str]) -> str:
     word = match[0]
     return _BREAK.join(word[start : start + _PIECE] for start in range(0, len(word), _PIECE))

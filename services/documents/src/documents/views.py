@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from money import format_exact
 
+from documents.domain import Audience, NoticeKind
+
 
 class ReceiptKind(StrEnum):
     """What was paid for."""
@@ -100,3 +102,26 @@ class ReceiptView:
                     f"receipt {self.number}: {what} add up to {format_exact(computed)} {self.currency}, "
                     f"but it states {format_exact(stated)}; a receipt must add up to the last millionth"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeView:
+    """What a notice says. `person_name` and `person_email` are who bought or asked; empty where nobody did.
+
+    `amount_micros` is what it is about: what is available, was tried, given back, not paid, kept, or corrected (less
+    than zero: taken). `threshold_micros` is of BALANCE_LOW, `next_attempt_at` of an automatic top-up that is tried
+    again. `items` are the lines that were given back.
+    """
+
+    kind: NoticeKind
+    audience: Audience
+    currency: str
+    amount_micros: int
+    threshold_micros: int = 0
+    person_name: str = ""
+    person_email: str = ""
+    order_number: str = ""
+    items: tuple[str, ...] = ()
+    reason: str = ""
+    automatic: bool = False
+    next_attempt_at: datetime | None = None

@@ -15,8 +15,8 @@ from documents.archive import Archive
 from documents.archive_commands import app as archive_app
 from documents.archive_commands import endpoint_of
 from documents.clients import ArchiveClient
-from documents.consumers import CONSUMERS
-from documents.jobs import Archiver, Gatekeeper, Keeper, Postman, jobs
+from documents.consumers import consumers
+from documents.jobs import Archiver, Gatekeeper, Keeper, NoticeBag, Postman, ReceiptBag, jobs
 from documents.mailer import Mailer, MailServer
 from documents.rendering import Renderer
 from documents.rpc import DocumentRpc
@@ -56,10 +56,11 @@ async def wire(runtime: Runtime[DocumentsSettings]) -> Wiring:
                 documents_pb2.DESCRIPTOR.services_by_name["DocumentService"],
             )
         ],
-        consumers=CONSUMERS,
+        consumers=consumers(settings.mail_domain),
         jobs=jobs(
             Archiver(pool, archive, renderer, settings=settings, clock=clock, archived=archived),
-            Postman(pool, archive, mailer, settings=settings, clock=clock, archived=archived),
+            Postman(pool, ReceiptBag(archive), mailer, settings=settings, clock=clock, filled=archived),
+            Postman(pool, NoticeBag(), mailer, settings=settings, clock=clock, filled=asyncio.Event()),
             Keeper(pool, archive, settings=settings, clock=clock),
             Gatekeeper(archive, renderer, clock),
         ),

@@ -45,6 +45,46 @@ DOCUMENT_TYPE_TOP_UP_RECEIPT: DocumentType.ValueType  # 2
 """For a top-up."""
 Global___DocumentType: _TypeAlias = DocumentType  # noqa: Y015
 
+class _NoticeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTICE_KIND_UNSPECIFIED: _NoticeKind.ValueType  # 0
+    """Not a kind."""
+    NOTICE_KIND_BALANCE_LOW: _NoticeKind.ValueType  # 1
+    """A wallet's available balance fell below its threshold: to boss and finance members of its owner."""
+    NOTICE_KIND_TOP_UP_FAILED: _NoticeKind.ValueType  # 2
+    """A top-up will not come: to who asked for it and the boss."""
+    NOTICE_KIND_ORDER_REFUNDED: _NoticeKind.ValueType  # 3
+    """An order, or part of it, was given back: to purchaser and boss."""
+    NOTICE_KIND_ORDER_CANCELED: _NoticeKind.ValueType  # 4
+    """An order will not be paid: to purchaser and boss."""
+    NOTICE_KIND_ORDER_PAYMENT_KEPT: _NoticeKind.ValueType  # 5
+    """Money for an order that cannot be completed is on the balance: to purchaser and boss, and to the seller's boss."""
+    NOTICE_KIND_ADJUSTMENT_POSTED: _NoticeKind.ValueType  # 6
+    """A wallet was corrected by hand: to the boss of its owner."""
+
+class NoticeKind(_NoticeKind, metaclass=_NoticeKindEnumTypeWrapper):
+    """What a notice tells."""
+
+NOTICE_KIND_UNSPECIFIED: NoticeKind.ValueType  # 0
+"""Not a kind."""
+NOTICE_KIND_BALANCE_LOW: NoticeKind.ValueType  # 1
+"""A wallet's available balance fell below its threshold: to boss and finance members of its owner."""
+NOTICE_KIND_TOP_UP_FAILED: NoticeKind.ValueType  # 2
+"""A top-up will not come: to who asked for it and the boss."""
+NOTICE_KIND_ORDER_REFUNDED: NoticeKind.ValueType  # 3
+"""An order, or part of it, was given back: to purchaser and boss."""
+NOTICE_KIND_ORDER_CANCELED: NoticeKind.ValueType  # 4
+"""An order will not be paid: to purchaser and boss."""
+NOTICE_KIND_ORDER_PAYMENT_KEPT: NoticeKind.ValueType  # 5
+"""Money for an order that cannot be completed is on the balance: to purchaser and boss, and to the seller's boss."""
+NOTICE_KIND_ADJUSTMENT_POSTED: NoticeKind.ValueType  # 6
+"""A wallet was corrected by hand: to the boss of its owner."""
+Global___NoticeKind: _TypeAlias = NoticeKind  # noqa: Y015
+
 @_typing.final
 class Document(_message.Message):
     """A document, issued once and kept for ever."""
@@ -163,7 +203,7 @@ Global___Document: _TypeAlias = Document  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
-    """Where a document's mail stands."""
+    """Where the mail of a document or of a notice stands."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -212,7 +252,7 @@ class Delivery(_message.Message):
     last_error: _builtins.str
     @_builtins.property
     def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Purchaser and boss; one where they are the same mailbox."""
+        """Of a document: purchaser and boss; one where they are the same mailbox."""
 
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -480,3 +520,158 @@ class DownloadUrl(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadUrl: _TypeAlias = DownloadUrl  # noqa: Y015
+
+@_typing.final
+class Notice(_message.Message):
+    """An event that was mailed to those it concerns, once, in the language of their organization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    ISSUER_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    TOP_UP_ID_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    kind: Global___NoticeKind.ValueType
+    organization_id: _builtins.str
+    """Whose people get it."""
+    issuer_id: _builtins.str
+    """In whose name it is."""
+    subject: _builtins.str
+    """Of the mail."""
+    order_id: _builtins.str
+    """The order or the top-up it is about, where it is about one."""
+    order_number: _builtins.str
+    top_up_id: _builtins.str
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    @_builtins.property
+    def delivery(self) -> Global___Delivery: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___NoticeKind.ValueType = ...,
+        organization_id: _builtins.str = ...,
+        issuer_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        order_number: _builtins.str = ...,
+        top_up_id: _builtins.str = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        delivery: Global___Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "occurred_at", b"occurred_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "id", b"id", "issuer_id", b"issuer_id", "kind", b"kind", "occurred_at", b"occurred_at", "order_id", b"order_id", "order_number", b"order_number", "organization_id", b"organization_id", "subject", b"subject", "top_up_id", b"top_up_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notice: _TypeAlias = Notice  # noqa: Y015
+
+@_typing.final
+class ListNoticesRequest(_message.Message):
+    """ListNotices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000; 50 where it is 0."""
+    page_token: _builtins.str
+    """From the last answer; empty for the first page."""
+    @_builtins.property
+    def filter(self) -> Global___NoticeFilter: ...
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___NoticeFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNoticesRequest: _TypeAlias = ListNoticesRequest  # noqa: Y015
+
+@_typing.final
+class NoticeFilter(_message.Message):
+    """All that is set must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    TOP_UP_ID_FIELD_NUMBER: _builtins.int
+    OCCURRED_FROM_FIELD_NUMBER: _builtins.int
+    OCCURRED_TO_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """To this organization, or in its name."""
+    kind: Global___NoticeKind.ValueType
+    order_id: _builtins.str
+    top_up_id: _builtins.str
+    @_builtins.property
+    def occurred_from(self) -> _timestamp_pb2.Timestamp:
+        """From this instant on."""
+
+    @_builtins.property
+    def occurred_to(self) -> _timestamp_pb2.Timestamp:
+        """Before this instant."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        kind: Global___NoticeKind.ValueType = ...,
+        order_id: _builtins.str = ...,
+        top_up_id: _builtins.str = ...,
+        occurred_from: _timestamp_pb2.Timestamp | None = ...,
+        occurred_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_from", b"occurred_from", "occurred_to", b"occurred_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "occurred_from", b"occurred_from", "occurred_to", b"occurred_to", "order_id", b"order_id", "organization_id", b"organization_id", "top_up_id", b"top_up_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoticeFilter: _TypeAlias = NoticeFilter  # noqa: Y015
+
+@_typing.final
+class ListNoticesResponse(_message.Message):
+    """ListNotices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notice]: ...
+    def __init__(
+        self,
+        *,
+        notices: _abc.Iterable[Global___Notice] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "notices", b"notices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNoticesResponse: _TypeAlias = ListNoticesResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class DocumentServiceStub:
                 request_serializer=farthing_dot_documents_dot_v1_dot_documents__pb2.CreateDownloadUrlRequest.SerializeToString,
                 response_deserializer=farthing_dot_documents_dot_v1_dot_documents__pb2.DownloadUrl.FromString,
                 _registered_method=True)
+        self.ListNotices = channel.unary_unary(
+                '/farthing.documents.v1.DocumentService/ListNotices',
+                request_serializer=farthing_dot_documents_dot_v1_dot_documents__pb2.ListNoticesRequest.SerializeToString,
+                response_deserializer=farthing_dot_documents_dot_v1_dot_documents__pb2.ListNoticesResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
@@ -89,6 +94,13 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNotices(self, request, context):
+        """Notices mailed to the caller's organization or one below it, or in their name; the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.CreateDownloadUrl,
                     request_deserializer=farthing_dot_documents_dot_v1_dot_documents__pb2.CreateDownloadUrlRequest.FromString,
                     response_serializer=farthing_dot_documents_dot_v1_dot_documents__pb2.DownloadUrl.SerializeToString,
+            ),
+            'ListNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNotices,
+                    request_deserializer=farthing_dot_documents_dot_v1_dot_documents__pb2.ListNoticesRequest.FromString,
+                    response_serializer=farthing_dot_documents_dot_v1_dot_documents__pb2.ListNoticesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class DocumentService:
             '/farthing.documents.v1.DocumentService/CreateDownloadUrl',
             farthing_dot_documents_dot_v1_dot_documents__pb2.CreateDownloadUrlRequest.SerializeToString,
             farthing_dot_documents_dot_v1_dot_documents__pb2.DownloadUrl.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.documents.v1.DocumentService/ListNotices',
+            farthing_dot_documents_dot_v1_dot_documents__pb2.ListNoticesRequest.SerializeToString,
+            farthing_dot_documents_dot_v1_dot_documents__pb2.ListNoticesResponse.FromString,
             options,
             channel_credentials,
             insecure,

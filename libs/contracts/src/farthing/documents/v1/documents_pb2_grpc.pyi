@@ -41,6 +41,8 @@ class DocumentServiceStub:
     """The archived file, in pieces; the first carries its name, size and hash."""
     CreateDownloadUrl: _grpc.UnaryUnaryMultiCallable[_documents_pb2.CreateDownloadUrlRequest, _documents_pb2.DownloadUrl]
     """A link to the archived file that works for some minutes, without a token."""
+    ListNotices: _grpc.UnaryUnaryMultiCallable[_documents_pb2.ListNoticesRequest, _documents_pb2.ListNoticesResponse]
+    """Notices mailed to the caller's organization or one below it, or in their name; the newest first."""
 
 @_typing.type_check_only
 class DocumentServiceAsyncStub(DocumentServiceStub):
@@ -55,6 +57,8 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """The archived file, in pieces; the first carries its name, size and hash."""
     CreateDownloadUrl: _aio.UnaryUnaryMultiCallable[_documents_pb2.CreateDownloadUrlRequest, _documents_pb2.DownloadUrl]  # type: ignore[assignment]
     """A link to the archived file that works for some minutes, without a token."""
+    ListNotices: _aio.UnaryUnaryMultiCallable[_documents_pb2.ListNoticesRequest, _documents_pb2.ListNoticesResponse]  # type: ignore[assignment]
+    """Notices mailed to the caller's organization or one below it, or in their name; the newest first."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Receipts, archived for ever and mailed (mission D1, D7, D8). There is no call that deletes."""
@@ -90,5 +94,13 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_documents_pb2.DownloadUrl, _abc.Awaitable[_documents_pb2.DownloadUrl]]:
         """A link to the archived file that works for some minutes, without a token."""
+
+    @_abc_1.abstractmethod
+    def ListNotices(
+        self,
+        request: _documents_pb2.ListNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_documents_pb2.ListNoticesResponse, _abc.Awaitable[_documents_pb2.ListNoticesResponse]]:
+        """Notices mailed to the caller's organization or one below it, or in their name; the newest first."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

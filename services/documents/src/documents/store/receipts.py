@@ -1,60 +1,33 @@
-"""SQL of documents, their manifest and their deliveries.
-
-Every query that locks takes its rows here. Scoped reads are bounded by row-level security.
-"""
+"""SQL of documents and their manifest."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
-import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from directory.domain import Organization
-from directory.store import organizations
 
 from documents.domain import (
     GENESIS,
     Archived,
-    Delivery,
-    DeliveryState,
     DocumentType,
     ManifestLine,
     Source,
     document_number,
     object_key,
 )
+from documents.store.deliveries import SHOWN
+from documents.store.rows import Db, Row
+from documents.store.snapshots import Snapshot, keep_snapshots, organizations_to_list
 
 SERIES = "RECEIPT"
-# A caller with no more organizations than this is found by index; a larger one by walking the newest documents.
-_FEW_ORGANIZATIONS = 200
-
-Row = Mapping[str, Any]
-# A plain connection: the driver under a scoped transaction, or one of the workers' own, which see everything.
-Db: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """An organization as it is now, and its version."""
-
-    organization: Organization
-    version: int
-
 
 # Issuing
 
 _ISSUED = "SELECT 1 FROM documents WHERE root_id = $1 AND type = $2 AND source_id = $3"
-_SNAPSHOTS = "SELECT id, version, resource FROM organizations WHERE id = ANY ($1::uuid[])"
-_KEEP_SNAPSHOTS = """
-INSERT INTO snapshots (root_id, organization_id, version, resource)
-SELECT $1, id, version, resource FROM organizations
- WHERE (id, version) IN (SELECT * FROM unnest($2::uuid[], $3::bigint[])) ORDER BY id
-ON CONFLICT DO NOTHING
-"""
 _NEXT_SEQUENCE = """
 INSERT INTO counters AS c (root_id, issuer_id, series, year, last) VALUES ($1, $2, $3, $4, 1)
 ON CONFLICT (root_id, issuer_id, series, year) DO UPDATE SET last = c.last + 1 RETURNING last
@@ -70,13 +43,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 async def is_issued(db: Db, source: Source) -> bool:
     """True if the order or top-up has its receipt."""
     return await db.fetchval(_ISSUED, source.root_id, source.type, source.source_id) is not None
-
-
-async def snapshots(db: Db, ids: Sequence[UUID]) -> dict[UUID, Snapshot]:
-    """The copies of these organizations that have arrived."""
-    rows = await db.fetch(_SNAPSHOTS, list(ids))
-    read = organizations([row["resource"] for row in rows])
-    return {row["id"]: Snapshot(found, row["version"]) for row, found in zip(rows, read, strict=True)}
 
 
 async def next_sequence(db: Db, issuer: Organization, year: int) -> int:
@@ -95,8 +61,7 @@ async def insert_document(
     sequence: int,
 ) -> None:
     """Writes the document as ISSUED, and keeps its issuer and recipient as they are now."""
-    keep = {issuer.organization.id: issuer.version, recipient.organization.id: recipient.version}
-    await db.execute(_KEEP_SNAPSHOTS, source.root_id, list(keep), list(keep.values()))
+    await keep_snapshots(db, source.root_id, issuer, recipient)
     number = document_number(source.year, sequence)
     await db.execute(
         _INSERT_DOCUMENT,
@@ -215,91 +180,6 @@ def _manifest_values(line: ManifestLine) -> tuple[Any, ...]:
     )
 
 
-# Delivering
-
-_QUEUE = """
-INSERT INTO deliveries (root_id, document_id, state, message_id, recipients, queued_at, next_attempt_at, last_error)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-"""
-_CLAIM_DUE = """
-WITH due AS (
-  SELECT root_id, document_id FROM deliveries
-   WHERE state IN ('QUEUED', 'DEFERRED') AND next_attempt_at <= farthing_now()
-   ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
-), claimed AS (
-  UPDATE deliveries AS d SET next_attempt_at = farthing_now() + $2
-    FROM due WHERE d.root_id = due.root_id AND d.document_id = due.document_id
-     AND d.state IN ('QUEUED', 'DEFERRED')
-  RETURNING d.*
-)
-SELECT claimed.root_id, claimed.document_id, claimed.state AS delivery_state, claimed.message_id, claimed.recipients,
-       claimed.accepted, claimed.refused, claimed.refusals, claimed.attempts, claimed.queued_at, claimed.sent_at,
-       claimed.last_error, d.type, d.source, d.number, d.order_number, d.total_micros, d.currency, d.issued_at,
-       d.object_key, d.object_version, d.sha256, issuer.resource AS issuer
-  FROM claimed
-  JOIN documents AS d ON d.root_id = claimed.root_id AND d.id = claimed.document_id
-  JOIN snapshots AS issuer ON (issuer.root_id, issuer.organization_id, issuer.version)
-       = (d.root_id, d.issuer_id, d.issuer_version)
-"""
-_SAVE_DELIVERY = """
-UPDATE deliveries SET state = $3, accepted = $4, refused = $5, refusals = $6, attempts = $7, next_attempt_at = $8,
-       sent_at = $9, last_error = $10
- WHERE root_id = $1 AND document_id = $2 AND state IN ('QUEUED', 'DEFERRED') AND attempts < $7
-"""
-
-
-async def queue_delivery(db: Db, root_id: UUID, document_id: UUID, message_id: str, delivery: Delivery) -> None:
-    """Writes a new delivery."""
-    await db.execute(
-        _QUEUE,
-        root_id,
-        document_id,
-        delivery.state,
-        message_id,
-        list(delivery.recipients),
-        delivery.queued_at,
-        delivery.next_attempt_at,
-        delivery.last_error,
-    )
-
-
-async def claim_due(db: Db, limit: int, lease: timedelta) -> list[Row]:
-    """Takes deliveries to try, with what their mails are made from."""
-    return await db.fetch(_CLAIM_DUE, limit, lease)
-
-
-def delivery_of(row: Row) -> Delivery:
-    """The delivery in a row of `claim_due`."""
-    return Delivery(
-        state=DeliveryState(row["delivery_state"]),
-        recipients=tuple(row["recipients"]),
-        queued_at=row["queued_at"],
-        accepted=tuple(row["accepted"]),
-        refused=tuple(row["refused"]),
-        refusals=tuple(row["refusals"]),
-        attempts=row["attempts"],
-        sent_at=row["sent_at"],
-        last_error=row["last_error"],
-    )
-
-
-async def save_delivery(db: Db, root_id: UUID, document_id: UUID, delivery: Delivery) -> None:
-    """Writes how a try went."""
-    await db.execute(
-        _SAVE_DELIVERY,
-        root_id,
-        document_id,
-        delivery.state,
-        list(delivery.accepted),
-        list(delivery.refused),
-        list(delivery.refusals),
-        delivery.attempts,
-        delivery.next_attempt_at,
-        delivery.sent_at,
-        delivery.last_error,
-    )
-
-
 # Retention
 
 _TO_EXTEND = """
@@ -323,13 +203,16 @@ async def extend(db: Db, root_id: UUID, document_id: UUID, until: datetime) -> N
 
 # Reading
 
-_DOCUMENT = """
-SELECT d.*, v.state AS delivery_state, v.recipients, v.message_id, v.attempts AS delivery_attempts,
-       v.last_error AS delivery_error, v.next_attempt_at AS delivery_next_attempt_at, v.sent_at
+_DOCUMENT = (
+    """
+SELECT d.*,
+"""
+    + SHOWN
+    + """
   FROM documents AS d LEFT JOIN deliveries AS v ON v.root_id = d.root_id AND v.document_id = d.id
 """
+)
 _GET = _DOCUMENT + " WHERE d.id = $1"
-_SCOPE_IDS = "SELECT id FROM organizations LIMIT $1"
 _LIST = (
     _DOCUMENT
     + """
@@ -365,10 +248,7 @@ async def get_document(db: Db, document_id: UUID) -> Row | None:
 
 async def list_documents(db: Db, wanted: DocumentFilter, limit: int) -> list[Row]:
     """Documents in the connection's scope with their deliveries, the newest first."""
-    ids: list[UUID] | None = [wanted.organization_id] if wanted.organization_id else None
-    if ids is None:
-        found = await db.fetch(_SCOPE_IDS, _FEW_ORGANIZATIONS + 1)
-        ids = [row["id"] for row in found] if len(found) <= _FEW_ORGANIZATIONS else None
+    ids = await organizations_to_list(db, wanted.organization_id)
     issued_at, document_id = wanted.before or (None, None)
     return await db.fetch(
         _LIST,

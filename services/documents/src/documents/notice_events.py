@@ -1,0 +1,155 @@
+"""Events to notices, and notices to what their mails say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from farthing.orders.events.v1.events_pb2 import OrdersEvent
+from farthing.orders.v1 import orders_pb2
+from farthing.wallet.events.v1.events_pb2 import WalletEvent
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money as MoneyMessage
+
+from documents.convert import exact_money
+from documents.domain import Audience, Notice, NoticeKind
+from documents.views import NoticeView
+
+
+def notices_of_wallet(event: WalletEvent, event_id: UUID, published_at: datetime) -> tuple[Notice, ...]:
+    """Whom the event is to be told; nobody, for most. ValueError where it names nobody.
+
+    `published_at` stands in where the event itself has no instant.
+    """
+    match event.WhichOneof("event"):
+        case "balance_low":
+            low = event.balance_low
+            kind, root_id, at = NoticeKind.BALANCE_LOW, low.root_id, low.fell_at
+            recipient_id, issuer_id = low.organization_id, low.seller_id
+        case "top_up_failed":
+            failed = event.top_up_failed
+            kind, root_id, at = NoticeKind.TOP_UP_FAILED, failed.root_id, failed.failed_at
+            recipient_id, issuer_id = failed.top_up.organization_id, failed.seller_id
+        case "adjustment_posted":
+            posted = event.adjustment_posted
+            kind, root_id, at = NoticeKind.ADJUSTMENT_POSTED, posted.root_id, posted.posted_at
+            recipient_id, issuer_id = posted.adjustment.organization_id, posted.adjustment.seller_id
+        case _:
+            return ()
+    top_up = event.top_up_failed.top_up
+    return (
+        Notice(
+            kind=kind,
+            audience=Audience.BUYER,
+            root_id=UUID(root_id),
+            event_id=event_id,
+            recipient_id=UUID(recipient_id),
+            issuer_id=UUID(issuer_id),
+            occurred_at=_time(at) or published_at,
+            event=event.SerializeToString(deterministic=True),
+            order_id=_id(top_up.order_id),
+            order_number=top_up.order_number,
+            top_up_id=_id(top_up.id),
+        ),
+    )
+
+
+def notices_of_orders(event: OrdersEvent, event_id: UUID, published_at: datetime) -> tuple[Notice, ...]:
+    """Whom the event is to be told; nobody, for most. ValueError where it names nobody.
+
+    `published_at` stands in where the event itself has no instant.
+    """
+    match event.WhichOneof("event"):
+        case "order_refunded":
+            refunded = event.order_refunded
+            kind, root_id, order = NoticeKind.ORDER_REFUNDED, refunded.root_id, refunded.order
+            at = refunded.refund.posted_at
+        case "order_canceled":
+            canceled = event.order_canceled
+            kind, root_id, order = NoticeKind.ORDER_CANCELED, canceled.root_id, canceled.order
+            at = order.canceled_at
+        case "order_payment_kept":
+            kept = event.order_payment_kept
+            kind, root_id, order, at = NoticeKind.ORDER_PAYMENT_KEPT, kept.root_id, kept.order, kept.received_at
+        case _:
+            return ()
+    to_buyer = Notice(
+        kind=kind,
+        audience=Audience.BUYER,
+        root_id=UUID(root_id),
+        event_id=event_id,
+        recipient_id=UUID(order.organization_id),
+        issuer_id=UUID(order.seller_id),
+        occurred_at=_time(at) or published_at,
+        event=event.SerializeToString(deterministic=True),
+        order_id=UUID(order.id),
+        order_number=order.number,
+        top_up_id=_id(event.order_payment_kept.top_up_id),
+    )
+    if kind is not NoticeKind.ORDER_PAYMENT_KEPT:
+        return (to_buyer,)
+    # In the seller's own name: who buys from it does not see what it is told.
+    return to_buyer, replace(to_buyer, audience=Audience.SELLER, recipient_id=to_buyer.issuer_id)
+
+
+def notice_view(kind: NoticeKind, audience: Audience, event: bytes) -> NoticeView:
+    """What a notice says. ValueError where its amounts are none."""
+    match kind:
+        case NoticeKind.BALANCE_LOW:
+            low = WalletEvent.FromString(event).balance_low
+            currency = low.threshold.currency_code
+            threshold = exact_money(low.threshold)
+            view = _view(kind, audience, low.available, currency)
+            return replace(view, threshold_micros=threshold.micros)
+        case NoticeKind.TOP_UP_FAILED:
+            failed = WalletEvent.FromString(event).top_up_failed
+            return replace(
+                _view(kind, audience, failed.top_up.amount),
+                person_name=failed.top_up.created_by_name,
+                person_email=failed.top_up.created_by_email,
+                order_number=failed.top_up.order_number,
+                reason=failed.top_up.failure_reason,
+                automatic=failed.top_up.automatic,
+                next_attempt_at=_time(failed.next_attempt_at),
+            )
+        case NoticeKind.ADJUSTMENT_POSTED:
+            adjustment = WalletEvent.FromString(event).adjustment_posted.adjustment
+            return replace(_view(kind, audience, adjustment.amount), reason=adjustment.reason)
+        case NoticeKind.ORDER_REFUNDED:
+            refunded = OrdersEvent.FromString(event).order_refunded
+            view = _view_of_order(kind, audience, refunded.order, refunded.refund.total)
+            items = tuple(_item(line) for line in refunded.refund.lines)
+            return replace(view, items=items, reason=refunded.refund.reason)
+        case NoticeKind.ORDER_CANCELED:
+            order = OrdersEvent.FromString(event).order_canceled.order
+            return replace(_view_of_order(kind, audience, order, order.total), reason=order.cancel_reason)
+        case NoticeKind.ORDER_PAYMENT_KEPT:
+            kept = OrdersEvent.FromString(event).order_payment_kept
+            return replace(_view_of_order(kind, audience, kept.order, kept.amount), reason=kept.reason)
+
+
+def _view(kind: NoticeKind, audience: Audience, amount: MoneyMessage, currency: str = "") -> NoticeView:
+    money = exact_money(amount, currency)
+    return NoticeView(kind, audience, money.currency, money.micros)
+
+
+def _view_of_order(kind: NoticeKind, audience: Audience, order: orders_pb2.Order, amount: MoneyMessage) -> NoticeView:
+    return replace(
+        _view(kind, audience, amount, order.total.currency_code),
+        person_name=order.paying_user_name,
+        person_email=order.paying_user_email,
+        order_number=order.number,
+    )
+
+
+def _item(line: orders_pb2.RefundedLine) -> str:
+    return f"{line.quantity} × {line.product_name}" if line.quantity else line.product_name
+
+
+def _id(text: str) -> UUID | None:
+    return UUID(text) if text else None
+
+
+def _time(at: Timestamp) -> datetime | None:
+    return at.ToDatetime(tzinfo=UTC) if at.seconds else None
