@@ -4,6 +4,8 @@ from functools import partial
 
 from directory.scopes import Scopes
 from farthing.wallet.v1 import (
+    holds_pb2,
+    holds_pb2_grpc,
     organizations_pb2,
     organizations_pb2_grpc,
     vouchers_pb2,
@@ -16,11 +18,13 @@ from servicekit.server import Servicer
 from servicekit.service import Runtime, ServiceDefinition, Wiring, run
 
 from wallet.clients.registry import payment_providers
+from wallet.commands.holds import expire_holds
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.domain.vouchers import VoucherKey
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
+from wallet.rpc.holds import HoldsRpc
 from wallet.rpc.organizations import OrganizationRpc
 from wallet.rpc.refunds import RefundsRpc
 from wallet.rpc.service import wallet_service
@@ -30,6 +34,7 @@ from wallet.rpc.wallets import Wallets
 from wallet.settings import WalletSettings
 
 RESOLVE_TOP_UPS_EVERY_S = 0.5
+EXPIRE_HOLDS_EVERY_S = 1.0
 
 
 async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
@@ -67,8 +72,16 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
                 VouchersRpc(database, pager, VoucherKey(settings.page_token_key.get_secret_value())),
                 vouchers_pb2.DESCRIPTOR.services_by_name["VoucherService"],
             ),
+            Servicer(
+                holds_pb2_grpc.add_HoldServiceServicer_to_server,
+                HoldsRpc(database, pager),
+                holds_pb2.DESCRIPTOR.services_by_name["HoldService"],
+            ),
         ],
-        jobs=[Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers))],
+        jobs=[
+            Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
+            Job("expire_holds", EXPIRE_HOLDS_EVERY_S, partial(expire_holds, database)),
+        ],
         scope_of=Scopes(database).of,
     )
 

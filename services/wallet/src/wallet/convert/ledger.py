@@ -49,20 +49,24 @@ def charge_from_message(message: pb.Charge, service: str) -> Charge | Refusal:
 def result_to_message(request_id: str, outcome: Outcome) -> pb.ChargeResult:
     """What became of the charge `request_id`."""
     if isinstance(outcome, Refusal):
-        refusal = pb.ChargeRefusal(
-            reason=outcome.reason,
-            message=outcome.message,
-            organization_id=_id(outcome.organization_id),
-            wallet_id=_id(outcome.wallet_id),
-            available_micros=outcome.available_micros,
-            needed_micros=outcome.needed_micros,
-        )
-        return pb.ChargeResult(request_id=request_id, refusal=refusal)
+        return pb.ChargeResult(request_id=request_id, refusal=refusal_to_message(outcome))
     return pb.ChargeResult(
         request_id=request_id,
         transaction_id=str(outcome.transaction_id),
         posted_at=_shared_timestamp(outcome.posted_at),
         balance_after_micros=outcome.balance_after_micros,
+    )
+
+
+def refusal_to_message(refusal: Refusal) -> pb.ChargeRefusal:
+    """Why something was refused, for our own services."""
+    return pb.ChargeRefusal(
+        reason=refusal.reason,
+        message=refusal.message,
+        organization_id=_id(refusal.organization_id),
+        wallet_id=_id(refusal.wallet_id),
+        available_micros=refusal.available_micros,
+        needed_micros=refusal.needed_micros,
     )
 
 

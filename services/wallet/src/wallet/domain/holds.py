@@ -91,6 +91,8 @@ def place(book: Book, wanted: Wanted, hold_id: UUID) -> Hold | Refusal:
     """Sets credit aside in every wallet of `wanted`, or in none. The wallets of `book` are locked."""
     if len({portion.organization_id for portion in wanted.portions}) != len(wanted.portions):
         return Refusal("INVALID_ARGUMENT", "An organization is named twice among the tiers of the hold.")
+    if "\0" in wanted.item + wanted.order_number + wanted.cloud_phone_id:
+        return Refusal("INVALID_ARGUMENT", "item, order_number and cloud_phone_id hold no NUL character.")
     found: list[tuple[Wallet, int]] = []
     for number, (key, portion) in enumerate(zip(wanted.keys, wanted.portions, strict=True), 1):
         amount = portion.amount_micros
