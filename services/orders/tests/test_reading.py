@@ -2,14 +2,16 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
+from orders.domain.search import OrderFilter, OrderOrder, Place
 from orders.store import catalogue as catalogue_store
+from orders.store import listing, search
 from orders.store import orders as order_store
-from orders.store.orders import OrderFilter
+from orders.store.search import Key
 from servicekit.scope import EVERYTHING, Scope
 from sqlalchemy import text
 
@@ -113,10 +115,16 @@ async def test_the_stores_ask_for_the_scope_themselves(world: World) -> None:
     foreign = Scope(world.stranger.id, world.stranger.organization.root_id)
     sibling = Scope(world.sibling.id, world.sibling.organization.root_id)
     own = Scope(world.customer.id, world.customer.organization.root_id)
-    seller_id = world.reseller.id
+    seller_id, order_root = world.reseller.id, world.partner.id
     async with world.database.transaction(EVERYTHING) as connection:
         for scope, count in ((foreign, 0), (sibling, 0), (own, 1)):
-            assert len(await order_store.list_orders(connection, scope, OrderFilter(), None, 9)) == count
+            prepared = await search.prepare(connection, scope, OrderFilter(), OrderOrder.NEWEST)
+            assert prepared is not None
+            keys = await search.find_keys(connection, prepared, None, 9)
+            assert len(keys) == count
+            key = Key(order_root, Place(NOON, UUID(order.id)))
+            assert len(await listing.read_found(connection, scope, [key])) == count
+            assert len(await listing.read_exported(connection, scope, [key], None)) == count
             found = await order_store.find_order(connection, scope, number=order.number)
             assert (found is not None) == bool(count)
             prices = await catalogue_store.list_prices(connection, scope, seller_id, valid_at=None, after=None, count=9)

@@ -13,7 +13,7 @@ import hashlib
 import pickle
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -63,7 +63,7 @@ async def export(
     facts: Sequence[tuple[str, str]] = (),
     currency_column: str = "",
     rows_per_sheet: int = ROWS_PER_SHEET_MAX,
-) -> AsyncIterator[ExportChunk]:
+) -> AsyncGenerator[ExportChunk]:
     """The file in pieces: first its name, then data of at most 256 KiB each, last its size and SHA-256.
 
     At least each second there is a piece, without data where none is ready, that says how many rows are written.

@@ -7,12 +7,12 @@ import re
 from datetime import UTC, datetime
 
 RANDOM_BITS = 40
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+CODE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH = RANDOM_BITS // 5
-_NUMBER = re.compile(rf"FA-[0-9]{{6}}-[{_ALPHABET}]{{{_LENGTH}}}")
+_NUMBER = re.compile(rf"FA-[0-9]{{6}}-[{CODE_ALPHABET}]{{{_LENGTH}}}")
 _WRITTEN = re.compile(r"FA([0-9OIL]{6})([0-9A-Z]{8})")
 # Crockford: what is easily taken for a digit is read as that digit.
-_MISREAD = str.maketrans("OIL", "011")
+MISREAD = str.maketrans("OIL", "011")
 
 
 def order_number(placed_at: datetime, random_bits: int) -> str:
@@ -20,7 +20,7 @@ def order_number(placed_at: datetime, random_bits: int) -> str:
     if not 0 <= random_bits < 2**RANDOM_BITS:
         raise ValueError(f"{random_bits} does not fit {RANDOM_BITS} bits")
     places = range(RANDOM_BITS - 5, -1, -5)
-    code = "".join(_ALPHABET[random_bits >> shift & 31] for shift in places)
+    code = "".join(CODE_ALPHABET[random_bits >> shift & 31] for shift in places)
     return f"FA-{placed_at.astimezone(UTC):%y%m%d}-{code}"
 
 
@@ -33,6 +33,6 @@ def parse_order_number(written: str) -> str | None:
     found = _WRITTEN.fullmatch(compact)
     if found is None:
         return None
-    day, code = (part.translate(_MISREAD) for part in found.groups())
+    day, code = (part.translate(MISREAD) for part in found.groups())
     number = f"FA-{day}-{code}"
     return number if _NUMBER.fullmatch(number) else None

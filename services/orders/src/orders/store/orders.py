@@ -9,8 +9,8 @@ from servicekit.scope import Scope
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.domain.catalogue import ProductType
-from orders.domain.orders import Order, OrderState, Proxy
+from orders.domain.orders import Order, Proxy
+from orders.store.names import add_names, name_ids
 from orders.store.reading import COLUMNS, read_orders
 from orders.store.scopes import within
 
@@ -18,10 +18,10 @@ from orders.store.scopes import within
 _ADD_ORDER = text("""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
                         payer_email, payment_method, payment_token, payment_due_at, currency, total_micros,
-                        charge_lease_until, created_at)
+                        name_ids, charge_lease_until, created_at)
     VALUES (:root_id, :id, :number, :state, :type, :organization_id, :seller_id, :payer_subject, :payer_name,
             :payer_email, :payment_method, :payment_token, :payment_due_at, :currency, :total_micros,
-            farthing_now() + :lease, :created_at)
+            :name_ids, farthing_now() + :lease, :created_at)
     ON CONFLICT (root_id, number) DO NOTHING
 """)
 _ADD_ITEM = text("""
@@ -92,17 +92,6 @@ class OrderKey:
     id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFilter:
-    """All that is set must hold; [created_from, created_to)."""
-
-    organization_id: UUID | None = None
-    type: ProductType | None = None
-    state: OrderState | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-
-
 async def add_order(connection: AsyncConnection, order: Order, lease: timedelta) -> bool:
     """Writes a new order; False, and nothing written, where its number is taken.
 
@@ -124,6 +113,7 @@ async def add_order(connection: AsyncConnection, order: Order, lease: timedelta)
         "payment_due_at": order.payment.due_at if order.payment else None,
         "currency": order.currency,
         "total_micros": order.own_tier.gross_micros,
+        "name_ids": name_ids(order),
         "lease": lease,
         "created_at": order.created_at,
     }
@@ -131,6 +121,7 @@ async def add_order(connection: AsyncConnection, order: Order, lease: timedelta)
         return False
     await connection.execute(_ADD_ITEM, _item_rows(order))
     await connection.execute(_ADD_LINE, _line_rows(order))
+    await add_names(connection, order)
     return True
 
 
@@ -185,39 +176,6 @@ async def find_order(
     parameters |= {"order_id": order_id} if order_id is not None else {"number": number}
     found = await read_orders(connection, (await connection.execute(query, parameters)).all())
     return found[0] if found else None
-
-
-async def list_orders(
-    connection: AsyncConnection,
-    scope: Scope,
-    wanted: OrderFilter,
-    after: tuple[datetime, UUID] | None,
-    count: int,
-) -> list[Order]:
-    """Up to `count` orders, the newest first, after the one of (created_at, id)."""
-    conditions, parameters = within(scope, "organization_id")
-    if wanted.organization_id is not None:
-        conditions.append("organization_id = :organization_id")
-        parameters["organization_id"] = wanted.organization_id
-    if wanted.type is not None:
-        conditions.append("type = :type")
-        parameters["type"] = wanted.type.value
-    if wanted.state is not None:
-        conditions.append("state = :state")
-        parameters["state"] = wanted.state.value
-    if wanted.created_from is not None:
-        conditions.append("created_at >= :created_from")
-        parameters["created_from"] = wanted.created_from
-    if wanted.created_to is not None:
-        conditions.append("created_at < :created_to")
-        parameters["created_to"] = wanted.created_to
-    if after is not None:
-        conditions.append("(created_at, id) < (:after_created_at, :after_id)")
-        parameters |= {"after_created_at": after[0], "after_id": after[1]}
-    where = " AND ".join(conditions) or "true"
-    query = text(_SELECT + where + " ORDER BY created_at DESC, id DESC LIMIT :count")
-    rows = (await connection.execute(query, {**parameters, "count": count})).all()
-    return await read_orders(connection, rows)
 
 
 async def lock_found(connection: AsyncConnection, key: OrderKey) -> Order | None:
