@@ -19,7 +19,18 @@ from servicekit.clock import SYSTEM_CLOCK
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS_MIN = 3
-_PACKAGES = ("grpcio", "uvloop", "protobuf", "protovalidate", "asyncpg", "aiokafka", "typst", "minio", "aiosmtplib")
+_PACKAGES = (
+    "grpcio",
+    "uvloop",
+    "protobuf",
+    "protovalidate",
+    "asyncpg",
+    "aiokafka",
+    "typst",
+    "minio",
+    "aiosmtplib",
+    "xlsxwriter",
+)
 
 Progress = Callable[[str], None]
 Side = Callable[[], "Figure"]

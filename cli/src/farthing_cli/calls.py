@@ -1,7 +1,7 @@
 """gRPC calls to the services' public listeners, as somebody; refusals as people read them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -72,6 +72,21 @@ async def call(method: Any, request: Message, token: str, *, patience_s: float =
                 raise _refused(error) from None
         await asyncio.sleep(delay_s)
         delay_s = min(delay_s * 2, 1.0)
+
+
+async def stream(method: Any, request: Message, token: str, *, idle_s: float = PATIENCE_S) -> AsyncIterator[Any]:
+    """The messages of a server stream. Raises Refused; DEADLINE_EXCEEDED where none comes for `idle_s`."""
+    pieces = method(request, metadata=(("authorization", f"Bearer {token}"),))
+    try:
+        while (piece := await asyncio.wait_for(pieces.read(), idle_s)) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            yield piece
+    except grpc.aio.AioRpcError as error:
+        raise _refused(error) from None
+    except TimeoutError:
+        silent = f"nothing came for {idle_s:g} s"
+        raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "", silent, {}) from None
+    finally:
+        pieces.cancel()
 
 
 def _refused(error: grpc.aio.AioRpcError) -> Refused:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 
-import grpc
 import typer
-from farthing.wallet.v1.organizations_pb2 import GetOrganizationRequest, Organization
+from farthing.wallet.v1.organizations_pb2 import Organization
 from servicekit.clock import SYSTEM_CLOCK
 
-from farthing_cli.calls import Refused, Services, call, problem_of
+from farthing_cli.bearers import organization
+from farthing_cli.calls import Services
 from farthing_cli.environment import stack_environment
 from farthing_cli.problems import Problem
 from farthing_cli.terminal import AsJson, print_json
@@ -38,10 +38,10 @@ def token(
     if role == SERVICE:
         signed, bearer = maker.of_operator(now, lifetime), {"role": SERVICE}
     else:
-        organization = asyncio.run(_organization(environment, maker.of_operator(now), org))
-        member = member_with_role(organization, role)
-        signed = maker.of_member(organization, member, now, lifetime)
-        bearer = {"role": role, "name": member.name, "email": member.email, "organization_id": organization.id}
+        home = asyncio.run(_organization(environment, maker.of_operator(now), org))
+        member = member_with_role(home, role)
+        signed = maker.of_member(home, member, now, lifetime)
+        bearer = {"role": role, "name": member.name, "email": member.email, "organization_id": home.id}
     if as_json:
         print_json({"token": signed, "expires_at": (now + lifetime).isoformat(), **bearer})
     else:
@@ -57,13 +57,4 @@ def _lifetime(text: str) -> timedelta:
 
 async def _organization(environment: Mapping[str, str], operator_token: str, domain: str) -> Organization:
     async with Services(environment) as services:
-        try:
-            request = GetOrganizationRequest(id=domain)
-            found: Organization = await call(
-                services.organizations.GetOrganization, request, operator_token, patience_s=5
-            )
-        except Refused as refused:
-            if refused.code == grpc.StatusCode.NOT_FOUND:
-                raise Problem(f"there is no organization '{domain}'") from None
-            raise problem_of(refused, f"looking up {domain}") from None
-    return found
+        return await organization(services, operator_token, domain)

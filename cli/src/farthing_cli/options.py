@@ -1,0 +1,87 @@
+"""What options of lists and exports say, as protos take it: instants, names of enums, and how money is shown."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from farthing.export.v1.export_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money
+from money import format_exact, from_units_nanos
+
+from farthing_cli.problems import Problem
+
+FromOption = Annotated[
+    str,
+    typer.Option("--from", help="From this instant on: 2026-11-25, or 2026-11-25T12:00 (UTC, or with its zone)."),
+]
+ToOption = Annotated[str, typer.Option("--to", help="Before this instant.")]
+NumberOption = Annotated[str, typer.Option("--number", help="An order's number, or its beginning.")]
+PhoneOption = Annotated[str, typer.Option("--phone", help="Of this cloud phone, by its id.")]
+LimitOption = Annotated[int, typer.Option("--limit", help="So many at most.", min=1, max=1000)]
+PageOption = Annotated[str, typer.Option("--page", help="The page with this token, from the page before.")]
+TotalsOption = Annotated[bool, typer.Option("--totals", help="Also count and sum all that the filter leaves.")]
+FormatOption = Annotated[str, typer.Option("--format", help="csv or xlsx; else what --out ends with, else csv.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="The file to write; else one here with the name that the service gives.")
+]
+
+_FORMATS = {"csv": EXPORT_FORMAT_CSV, "xlsx": EXPORT_FORMAT_XLSX}
+
+
+def instant(text: str, option: str) -> Timestamp | None:
+    """The instant that `text` names, in UTC where it names no zone; None for an empty one. Problem where it is none."""
+    if not text:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise Problem(f"{option} {text}: that is no time; write 2026-11-25 or 2026-11-25T12:00:00Z", 2) from None
+    stamp = Timestamp()
+    stamp.FromDatetime((value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC))
+    return stamp
+
+
+def choice(enum: Any, prefix: str, text: str, option: str) -> Any:
+    """The number of the enum's value that is called `text` (`pending-payment`); 0 for an empty one. Problem if none."""
+    if not text:
+        return 0
+    values = {shown(name, prefix): number for name, number in enum.items() if number}
+    number = values.get(text.lower().replace("_", "-"))
+    if number is None:
+        raise Problem(f"{option} {text}: there is no such; take one of {', '.join(values)}", 2)
+    return number
+
+
+def choices(enum: Any, prefix: str, texts: Iterable[str], option: str) -> list[Any]:
+    """As `choice`, of each."""
+    return [choice(enum, prefix, text, option) for text in texts]
+
+
+def shown(name: str, prefix: str) -> str:
+    """An enum's value as options spell it: STATE_PENDING_PAYMENT is `pending-payment`."""
+    return name.removeprefix(prefix).lower().replace("_", "-")
+
+
+def export_format(text: str, out: Path | None) -> Any:
+    """What --format says, or the ending of --out; CSV where neither does."""
+    ending = out.suffix.removeprefix(".").lower() if out is not None else ""
+    name = text.lower() or (ending if ending in _FORMATS else "csv")
+    if name not in _FORMATS:
+        raise Problem(f"--format {text}: take csv or xlsx", 2)
+    return _FORMATS[name]
+
+
+def money_text(money: Money) -> str:
+    """Every digit, with the currency; empty for none."""
+    if not money.currency_code:
+        return ""
+    micros = from_units_nanos(money.currency_code, money.units, money.nanos).micros
+    return f"{format_exact(micros)} {money.currency_code}"
+
+
+def time_text(stamp: Timestamp) -> str:
+    """To the second, in UTC; empty for none."""
+    return f"{stamp.ToDatetime():%Y-%m-%d %H:%M:%S}" if stamp.seconds or stamp.nanos else ""
