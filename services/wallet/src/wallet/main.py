@@ -8,6 +8,8 @@ from farthing.wallet.v1 import (
     holds_pb2_grpc,
     organizations_pb2,
     organizations_pb2_grpc,
+    payments_pb2,
+    payments_pb2_grpc,
     vouchers_pb2,
     vouchers_pb2_grpc,
     wallets_pb2,
@@ -26,8 +28,9 @@ from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.holds import HoldsRpc
 from wallet.rpc.organizations import OrganizationRpc
+from wallet.rpc.payments import PaymentsRpc
 from wallet.rpc.refunds import RefundsRpc
-from wallet.rpc.service import wallet_service
+from wallet.rpc.service import payment_service, wallet_service
 from wallet.rpc.top_ups import TopUps
 from wallet.rpc.vouchers import VouchersRpc
 from wallet.rpc.wallets import Wallets
@@ -47,7 +50,11 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
         gather_s=settings.posting_gather_ms / 1000,
     )
     runtime.closing.push_async_callback(engine.close)
-    providers = payment_providers(development=settings.development)
+    providers = payment_providers(
+        development=settings.development,
+        secrets_dir=settings.secrets_dir,
+        stripe_api_url=settings.stripe_api_url,
+    )
     wallets = wallet_service(
         ChargesRpc(engine),
         EntriesRpc(database, pager),
@@ -66,6 +73,11 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
                 wallets_pb2_grpc.add_WalletServiceServicer_to_server,
                 wallets,
                 wallets_pb2.DESCRIPTOR.services_by_name["WalletService"],
+            ),
+            Servicer(
+                payments_pb2_grpc.add_PaymentServiceServicer_to_server,
+                payment_service(PaymentsRpc(database, pager, providers)),
+                payments_pb2.DESCRIPTOR.services_by_name["PaymentService"],
             ),
             Servicer(
                 vouchers_pb2_grpc.add_VoucherServiceServicer_to_server,

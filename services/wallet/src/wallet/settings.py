@@ -1,5 +1,7 @@
 """What wallet reads from its environment, besides what every service does."""
 
+from pathlib import Path
+
 from pydantic import Field
 from servicekit.settings import Settings
 
@@ -13,3 +15,7 @@ class WalletSettings(Settings):
     posting_batch_max: int = Field(default=300, ge=1)
     # How long a single call waits for the batch before it, until it goes beside it.
     posting_gather_ms: float = Field(default=20.0, ge=0)
+    # Sellers' secrets, `<seller's id>/<name>`; without it no payment provider can be used.
+    secrets_dir: Path | None = None
+    # Where Stripe answers, if not at Stripe's own address.
+    stripe_api_url: str | None = None

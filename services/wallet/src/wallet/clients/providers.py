@@ -137,6 +137,10 @@ class UnusableError(Exception):
 class HostedProvider(PaymentProvider, Protocol):
     """A provider with which each seller has an account, a page for buyers, and webhooks."""
 
+    def accepts_amount(self, amount: Money) -> bool:
+        """False for an amount that is finer than it can collect."""
+        ...
+
     def check(self, account: PaymentAccount) -> None:
         """UnusableError where a secret that payments need is not there."""
         ...

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -66,9 +67,14 @@ class Stripe:
     def __init__(self, secrets: SecretFiles, api_url: str | None = None) -> None:
         self._secrets = secrets
         self._api_url = api_url
+        # The SDK logs what Stripe says, also where that quotes a key.
+        logging.getLogger("stripe").setLevel(logging.CRITICAL)
 
     def accepts(self, token: str) -> bool:
         return token == ""
+
+    def accepts_amount(self, amount: Money) -> bool:
+        return to_minor(amount) is not None
 
     def check(self, account: PaymentAccount) -> None:
         self._secrets.read(account.seller_id, account.stripe.api_key_secret)

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from wallet.clients.providers import Collected, Declined, Outcome, Payment, Pending, UnusableError
 from wallet.clients.registry import Providers
 from wallet.commands.callers import actor, in_whose_name, seen_wallet
+from wallet.commands.payments import account_for, usable_method
 from wallet.commands.settlement import fail, locked, settle
 from wallet.convert.money import money_from_message
 from wallet.convert.refusals import refusals_told
@@ -33,7 +34,7 @@ from wallet.domain import top_ups as rules
 from wallet.domain.refusals import Refused
 from wallet.domain.top_ups import Method, State, TopUp
 from wallet.domain.wallets import Wallet
-from wallet.store import top_ups, wallets
+from wallet.store import payments, top_ups, wallets
 
 log = structlog.get_logger()
 
@@ -141,7 +142,7 @@ async def resolve(database: Database, providers: Providers, top_up_id: UUID, *, 
         payment = await _payment(connection, top_up)
     if top_up.state is not State.PENDING or (top_up.deferred and not again):
         return top_up
-    outcome = await _ask(providers, top_up, payment)
+    outcome = await _ask(providers, top_up, payment, again=again)
     async with database.transaction(EVERYTHING) as connection:
         now = await locked(connection, top_up)
         if now.state is not State.PENDING:
@@ -153,10 +154,24 @@ async def resolve(database: Database, providers: Providers, top_up_id: UUID, *, 
 
 
 async def _payment(connection: AsyncConnection, top_up: TopUp) -> Payment:
-    return Payment(top_up.id, top_up.amount, top_up.payment_token, top_up.provider_reference)
+    account = method = None
+    if top_up.payment_account_id is not None:
+        account = await payments.find(connection, top_up.payment_account_id)
+    if top_up.payment_method_id is not None:
+        method = await payments.find_method(connection, top_up.payment_method_id)
+    return Payment(
+        top_up.id,
+        top_up.amount,
+        token=top_up.payment_token,
+        reference=top_up.provider_reference,
+        account=account,
+        customer=method.provider_customer if method else "",
+        method=method.provider_method if method else "",
+        description=f"Order {top_up.order_number}" if top_up.order_number else "Top-up",
+    )
 
 
-async def _ask(providers: Providers, top_up: TopUp, payment: Payment) -> Outcome:
+async def _ask(providers: Providers, top_up: TopUp, payment: Payment, *, again: bool) -> Outcome:
     provider = providers.get(top_up.method)
     if provider is None:
         return Pending()
@@ -169,6 +184,10 @@ async def _ask(providers: Providers, top_up: TopUp, payment: Payment) -> Outcome
         log.warning("payment provider did not answer", top_up_id=str(top_up.id), error=repr(error))
         return Pending()
     except UnusableError as error:
+        if again:
+            # It may have collected before: only the provider can say.
+            log.error("a payment under way cannot be asked about", top_up_id=str(top_up.id), error=str(error))
+            return Pending()
         return Declined(f"The payment cannot be made: {error}.")
 
 
@@ -239,7 +258,19 @@ async def _way(
             if getattr(request, field):
                 raise _bad(field, f"{field} goes with method PROVIDER alone; leave it empty.")
         return method, None, None
-    raise _bad("method", f"Top-ups by {method} are not offered here; use another method.")
+    saved = None
+    account_id = request.payment_account_id
+    if request.payment_method_id:
+        saved = await usable_method(database, wallet, request.payment_method_id)
+        if account_id and UUID(account_id) != saved.payment_account_id:
+            raise _bad("payment_account_id", "The payment method was saved at another account; leave it empty.")
+        account_id = str(saved.payment_account_id)
+    hosted, account = await account_for(database, providers.hosted, wallet, account_id)
+    amount = money_from_message(request.amount, "amount")
+    if not hosted.accepts_amount(amount):
+        text = "The amount is finer than the payment provider can collect; use the currency's smallest unit."
+        raise invalid(text, {"amount": text}, reason="AMOUNT_OUT_OF_RANGE")
+    return method, account.id, saved.id if saved else None
 
 
 def _bad(field: str, message: str) -> Problem:

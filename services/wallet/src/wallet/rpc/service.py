@@ -1,18 +1,28 @@
-"""One gRPC service whose RPCs live in several modules."""
+"""gRPC services whose RPCs live in several modules."""
 
 from types import SimpleNamespace
 
-from farthing.wallet.v1 import wallets_pb2, wallets_pb2_grpc
+from farthing.wallet.v1 import payments_pb2, payments_pb2_grpc, wallets_pb2, wallets_pb2_grpc
+from google.protobuf.descriptor import ServiceDescriptor
 
-_METHODS = wallets_pb2.DESCRIPTOR.services_by_name["WalletService"].methods
+_WALLETS = wallets_pb2.DESCRIPTOR.services_by_name["WalletService"]
+_PAYMENTS = payments_pb2.DESCRIPTOR.services_by_name["PaymentService"]
 
 
 def wallet_service(*parts: object) -> object:
     """A servicer of WalletService made of `parts`, each of which has some of its RPCs."""
+    return _service(_WALLETS, wallets_pb2_grpc.WalletServiceServicer(), parts)  # type: ignore[abstract]
+
+
+def payment_service(*parts: object) -> object:
+    """A servicer of PaymentService made of `parts`, each of which has some of its RPCs."""
+    return _service(_PAYMENTS, payments_pb2_grpc.PaymentServiceServicer(), parts)  # type: ignore[abstract]
+
+
+def _service(service: ServiceDescriptor, unserved: object, parts: tuple[object, ...]) -> object:
     handlers = {}
-    for method in _METHODS:
+    for method in service.methods:
         # Written down before it is served: answers UNIMPLEMENTED.
-        unserved: object = wallets_pb2_grpc.WalletServiceServicer()  # type: ignore[abstract]
         owner = next((part for part in parts if hasattr(part, method.name)), unserved)
         handlers[method.name] = getattr(owner, method.name)
     return SimpleNamespace(**handlers)
