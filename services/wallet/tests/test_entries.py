@@ -23,6 +23,7 @@ from servicekit.testing import as_caller, as_service
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
+from wallet.rpc.lists import ListsRpc
 from wallet.rpc.service import wallet_service
 
 from .ledger_world import Chain, World
@@ -45,9 +46,9 @@ async def charges(database: Database) -> AsyncIterator[ChargesRpc]:
 
 
 @pytest.fixture(scope="session")
-def reads(database: Database) -> EntriesRpc:
+def reads(database: Database) -> Any:
     """The handlers of the ledger's reads."""
-    return EntriesRpc(database, Pager("test"))
+    return wallet_service(EntriesRpc(database), ListsRpc(database, Pager("test")))
 
 
 def message(chain: Chain, *prices: tuple[int, int], **fields: Any) -> pb.Charge:
@@ -160,7 +161,7 @@ async def test_a_batch_answers_in_order_with_its_refusals(world: World, charges:
     assert await world.balances(chain) == [900, 920, 950]
 
 
-async def test_balance_now_and_then(world: World, charges: ChargesRpc, reads: EntriesRpc, database: Database) -> None:
+async def test_balance_now_and_then(world: World, charges: ChargesRpc, reads: Any, database: Database) -> None:
     """Given 40 lines. When the balance is asked for at each of their instants. Then it is that of the prefix."""
     chain = await world.chain(money=(10_000, 10_000, 10_000), limits=(500, 0, 0))
     for _ in range(13):
@@ -190,7 +191,7 @@ async def test_balance_now_and_then(world: World, charges: ChargesRpc, reads: En
     assert (before.sequence, micros(before.total)) == (0, 0)
 
 
-async def test_reserved_counts_against_what_is_available(world: World, reads: EntriesRpc) -> None:
+async def test_reserved_counts_against_what_is_available(world: World, reads: Any) -> None:
     """Given 100 on the wallet, 30 of it reserved. When the balance is asked for. Then 70 is available."""
     chain = await world.chain(money=(100, 0, 0))
     await world.pool.execute("UPDATE wallets SET reserved_micros = 30 WHERE id = $1", chain.wallet_ids[0])
@@ -201,7 +202,7 @@ async def test_reserved_counts_against_what_is_available(world: World, reads: En
     assert (micros(balance.total), micros(balance.reserved), micros(balance.available)) == (100, 30, 70)
 
 
-async def test_an_answer_about_the_past_waits_for_what_is_under_way(world: World, reads: EntriesRpc) -> None:
+async def test_an_answer_about_the_past_waits_for_what_is_under_way(world: World, reads: Any) -> None:
     """Given a posting that is not committed yet. When the balance of a moment ago is asked for. Then it waits."""
     chain = await world.chain(money=(100, 0, 0))
     other = await asyncpg.connect(**connection_of(world))
@@ -227,7 +228,7 @@ def connection_of(world: World) -> dict[str, Any]:
     return {name: arguments[name] for name in ("dsn", "server_settings")}
 
 
-async def test_the_future_has_no_balance(world: World, reads: EntriesRpc) -> None:
+async def test_the_future_has_no_balance(world: World, reads: Any) -> None:
     """Given a wallet. When its balance of tomorrow, or of no instant at all, is asked for. Then refused."""
     chain = await world.chain()
     tomorrow = stamp(datetime.now(UTC) + timedelta(days=1))
@@ -239,7 +240,7 @@ async def test_the_future_has_no_balance(world: World, reads: EntriesRpc) -> Non
             assert "as_of" in (await refused(reads.GetBalance(wallet, CONTEXT), "INVALID_ARGUMENT")).fields
 
 
-async def test_entries_in_pages(world: World, charges: ChargesRpc, reads: EntriesRpc) -> None:
+async def test_entries_in_pages(world: World, charges: ChargesRpc, reads: Any) -> None:
     """Given 26 lines. When they are read in pages of 10 while more are posted. Then each once, newest first."""
     chain = await world.chain(money=(1000, 1000, 1000))
     await post(charges, *(message(chain, (1, 0), (1, 0), (1, 0)) for _ in range(25)))
@@ -269,9 +270,7 @@ async def test_entries_in_pages(world: World, charges: ChargesRpc, reads: Entrie
         assert micros(entry.balance_after) == running
 
 
-async def test_a_page_token_is_good_for_its_list_and_caller_only(
-    world: World, charges: ChargesRpc, reads: EntriesRpc
-) -> None:
+async def test_a_page_token_is_good_for_its_list_and_caller_only(world: World, charges: ChargesRpc, reads: Any) -> None:
     """Given a token of a wallet's list. When it is used for another wallet, by another, or changed. Then refused."""
     chain = await world.chain(money=(10, 10, 10))
     await post(charges, *(message(chain, (1, 0), (1, 0), (1, 0)) for _ in range(3)))
@@ -287,7 +286,7 @@ async def test_a_page_token_is_good_for_its_list_and_caller_only(
         await refused(reads.ListEntries(request, CONTEXT), "PAGE_TOKEN_INVALID")
 
 
-async def test_each_sees_its_own_wallet_and_those_below(world: World, charges: ChargesRpc, reads: EntriesRpc) -> None:
+async def test_each_sees_its_own_wallet_and_those_below(world: World, charges: ChargesRpc, reads: Any) -> None:
     """Given a chain and a stranger. When each asks for each wallet. Then one's own and those below."""
     chain, stranger = await world.chain(money=(10, 10, 10)), await world.chain()
     [result] = await post(charges, message(chain, (3, 0), (2, 0), (1, 0)))
@@ -314,7 +313,7 @@ async def test_each_sees_its_own_wallet_and_those_below(world: World, charges: C
     assert texts.pop()[0] is grpc.StatusCode.NOT_FOUND
 
 
-async def sees(reads: EntriesRpc, wallet_id: UUID) -> bool:
+async def sees(reads: Any, wallet_id: UUID) -> bool:
     """Does the caller get that wallet's balance?"""
     try:
         await reads.GetBalance(pb.GetBalanceRequest(wallet_id=str(wallet_id)), CONTEXT)
@@ -349,7 +348,7 @@ async def test_the_database_itself_shows_a_tenant_its_own_rows_only(
     assert (customer, reseller, partner) == expected[table]
 
 
-async def test_a_transaction_shows_the_tiers_one_may_see(world: World, charges: ChargesRpc, reads: EntriesRpc) -> None:
+async def test_a_transaction_shows_the_tiers_one_may_see(world: World, charges: ChargesRpc, reads: Any) -> None:
     """Given a purchase over three tiers. When each of the chain looks. Then the tiers from its own down."""
     chain = await world.chain(money=(1000, 1000, 1000), earns=(False, True, False))
     [result] = await post(charges, message(chain, (100, 20), (80, 0), (50, 5)))
@@ -385,7 +384,7 @@ async def test_a_transaction_shows_the_tiers_one_may_see(world: World, charges: 
     assert (whole.item, whole.currency, whole.type) == ("Proxy", "EUR", pb.ENTRY_TYPE_EXPENSE)
 
 
-async def test_what_a_seller_took_in_earned_owes_and_paid(world: World, charges: ChargesRpc, reads: EntriesRpc) -> None:
+async def test_what_a_seller_took_in_earned_owes_and_paid(world: World, charges: ChargesRpc, reads: Any) -> None:
     """Given top-ups and purchases. When each seller asks for its accounts, now and before. Then its own sums."""
     chain = await world.chain(money=(1000, 700, 500), earns=(False, True, False))
     [first] = await post(charges, message(chain, (100, 20), (80, 8), (50, 5)))
@@ -409,9 +408,7 @@ async def test_what_a_seller_took_in_earned_owes_and_paid(world: World, charges:
             assert await sums(tier, first.posted_at) == then
 
 
-async def test_the_books_stay_with_the_seller_when_a_buyer_moves(
-    world: World, charges: ChargesRpc, reads: EntriesRpc
-) -> None:
+async def test_the_books_stay_with_the_seller_when_a_buyer_moves(world: World, charges: ChargesRpc, reads: Any) -> None:
     """Given a customer that bought and moved to another seller. When the old seller looks. Then it is there."""
     chain = await world.chain(money=(3, 10, 10))
     [result] = await post(charges, message(chain, (3, 0), (2, 0), (1, 0)))

@@ -21,12 +21,15 @@ from servicekit.service import Runtime, ServiceDefinition, Wiring, run
 
 from wallet.clients.registry import payment_providers
 from wallet.commands.holds import expire_holds
+from wallet.commands.search_index import index_lines
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.domain.vouchers import VoucherKey
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
+from wallet.rpc.exports import ExportsRpc
 from wallet.rpc.holds import HoldsRpc
+from wallet.rpc.lists import ListsRpc
 from wallet.rpc.organizations import OrganizationRpc
 from wallet.rpc.payments import PaymentsRpc
 from wallet.rpc.refunds import RefundsRpc
@@ -38,6 +41,7 @@ from wallet.settings import WalletSettings
 
 RESOLVE_TOP_UPS_EVERY_S = 0.5
 EXPIRE_HOLDS_EVERY_S = 1.0
+INDEX_LINES_EVERY_S = 2.0
 
 
 async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
@@ -57,7 +61,9 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
     )
     wallets = wallet_service(
         ChargesRpc(engine),
-        EntriesRpc(database, pager),
+        EntriesRpc(database),
+        ListsRpc(database, pager),
+        ExportsRpc(database),
         Wallets(database),
         TopUps(database, pager, providers),
         RefundsRpc(database),
@@ -93,6 +99,10 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
         jobs=[
             Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
             Job("expire_holds", EXPIRE_HOLDS_EVERY_S, partial(expire_holds, database)),
+        ],
+        jobs=[
+            Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
+            Job("index_lines", INDEX_LINES_EVERY_S, partial(index_lines, database)),
         ],
         scope_of=Scopes(database).of,
     )

@@ -96,6 +96,9 @@ def entry_to_message(currency: str, entry: EntryRow) -> pb.Entry:
         balance_after=money(currency, entry.balance_after_micros),
         posted_at=timestamp(entry.posted_at),
         hash=entry.hash,
+        kind=pb.TransactionKind.ValueType(entry.kind),
+        cloud_phone_id=entry.cloud_phone_id,
+        original_transaction_id=_id(entry.original_id),
     )
 
 

@@ -39,6 +39,9 @@ class EntryRow:
     balance_after_micros: int
     posted_at: datetime
     hash: bytes
+    kind: int
+    cloud_phone_id: str
+    original_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Looking at the ledger: balances, lines, transactions, a seller's accounts."""
+"""Looking at the ledger: balances, transactions, a seller's accounts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,14 +8,12 @@ from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit.call import current_call
 from servicekit.database import Database
-from servicekit.paging import Pager, page_size
 from servicekit.problems import invalid, not_found
 from servicekit.server import Context
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.convert.ledger import (
     balance_to_message,
-    entry_to_message,
     instant,
     seller_accounts_to_message,
     transaction_to_message,
@@ -25,34 +23,19 @@ from wallet.store import entries
 
 
 class EntriesRpc:
-    """GetBalance, ListEntries, GetTransaction and GetSellerAccounts."""
+    """GetBalance, GetTransaction and GetSellerAccounts."""
 
-    def __init__(self, database: Database, pager: Pager) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._pager = pager
 
     async def GetBalance(self, request: pb.GetBalanceRequest, _context: Context) -> pb.Balance:
         async with self._database.transaction(current_call().scope) as connection:
-            wallet = await _wallet(connection, request.wallet_id)
+            wallet = await wallet_in_scope(connection, request.wallet_id)
             if not request.HasField("as_of"):
                 return balance_to_message(wallet, wallet.balance_micros, wallet.now, wallet.sequence)
             as_of = _past(request.as_of, wallet.now)
             sequence, total_micros = await entries.position_at(connection, wallet, as_of)
             return balance_to_message(wallet, total_micros, as_of, sequence)
-
-    async def ListEntries(self, request: pb.ListEntriesRequest, _context: Context) -> pb.ListEntriesResponse:
-        cursor = self._pager.decode(request.page_token, bound_to=request.wallet_id)
-        size = page_size(request.page_size)
-        async with self._database.transaction(current_call().scope) as connection:
-            wallet = await _wallet(connection, request.wallet_id)
-            before = cursor["before"] if cursor else None
-            rows = await entries.list_entries(connection, wallet, before=before, limit=size + 1)
-        token = ""
-        if len(rows) > size:
-            token = self._pager.encode({"before": rows[size - 1].sequence}, bound_to=request.wallet_id)
-        return pb.ListEntriesResponse(
-            entries=[entry_to_message(wallet.currency, row) for row in rows[:size]], next_page_token=token
-        )
 
     async def GetTransaction(self, request: pb.GetTransactionRequest, _context: Context) -> pb.Transaction:
         scope = current_call().scope
@@ -75,7 +58,8 @@ class EntriesRpc:
         return seller_accounts_to_message(organization_id, currency, sums, as_of)
 
 
-async def _wallet(connection: AsyncConnection, wallet_id: str) -> WalletState:
+async def wallet_in_scope(connection: AsyncConnection, wallet_id: str) -> WalletState:
+    """The wallet that the caller names. Problem NOT_FOUND where it is not there, or not for the caller."""
     wallet = await entries.find_wallet(connection, current_call().scope, UUID(wallet_id))
     if wallet is None:
         raise not_found(f"wallet '{wallet_id}'")

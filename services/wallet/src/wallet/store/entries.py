@@ -1,19 +1,22 @@
-"""Reading the ledger: balances now and then, a wallet's lines, a transaction's postings, a seller's sums.
+"""Reading the ledger: balances now and then, a transaction's postings, a seller's sums.
 
 Each query filters by the caller's scope; row-level security stands behind it.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from servicekit.scope import Scope
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from wallet.domain.entries import EntryRow, LegsRow, SellerSums, TransactionRow, WalletState
+from wallet.domain.entries import LegsRow, SellerSums, TransactionRow, WalletState
 
 # As long as a statement may run: a posting older than that is committed or gone.
 UNDER_WAY = timedelta(seconds=60)
+
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 _SCOPED = """
 (CAST(:scope_root_id AS uuid) IS NULL OR {table}.root_id = :scope_root_id)
@@ -45,15 +48,6 @@ SELECT low FROM halves WHERE low = high
 
 _BALANCE_AFTER = text("""
 SELECT balance_after_micros FROM lines WHERE root_id = :root_id AND wallet_id = :wallet_id AND sequence = :sequence
-""")
-
-_ENTRIES = text("""
-SELECT l.transaction_id, l.sequence, l.type, t.item, t.order_number, t.order_id, l.amount_micros,
-       l.balance_after_micros, l.posted_at, l.hash
-FROM lines l JOIN transactions t ON t.root_id = l.root_id AND t.id = l.transaction_id
-WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id
-    AND (CAST(:before AS bigint) IS NULL OR l.sequence < :before)
-ORDER BY l.sequence DESC LIMIT :limit
 """)
 
 _TRANSACTION_LINES = text(f"""
@@ -103,12 +97,13 @@ async def position_at(connection: AsyncConnection, wallet: WalletState, as_of: d
     return low, (await connection.execute(_BALANCE_AFTER, {**keys, "sequence": low})).scalar_one()
 
 
-async def list_entries(
-    connection: AsyncConnection, wallet: WalletState, *, before: int | None, limit: int
-) -> list[EntryRow]:
-    """At most `limit` lines of a wallet that `find_wallet` gave, the newest first, from below sequence `before`."""
-    keys = {"root_id": wallet.root_id, "wallet_id": wallet.id, "before": before, "limit": limit}
-    return [EntryRow(*row) for row in await connection.execute(_ENTRIES, keys)]
+async def sequence_before(connection: AsyncConnection, wallet: WalletState, instant: datetime) -> int:
+    """The last line before `instant` of those that the wallet had when it was read; 0 where there is none."""
+    if instant <= _FIRST_INSTANT:
+        return 0
+    keys = {"root_id": wallet.root_id, "wallet_id": wallet.id, "sequence": wallet.sequence}
+    found: int = (await connection.execute(_SEQUENCE_AT, {**keys, "as_of": instant - _MICROSECOND})).scalar_one()
+    return found
 
 
 async def find_transaction(connection: AsyncConnection, scope: Scope, transaction_id: UUID) -> TransactionRow | None:
