@@ -22,9 +22,8 @@ _WALLET_IN_HAND = """
 )
 """
 
-# Each serves one kind of question, in either direction; the first two any that names no text.
+# Each serves one kind of question, in either direction, as the primary key serves types.
 _INDEXES = (
-    "line_search_type ON line_search (root_id, wallet_id, type, sequence)",
     "line_search_amount ON line_search (root_id, wallet_id, type, amount_micros, sequence)",
     "line_search_item ON line_search (root_id, wallet_id, item_id, type, sequence)",
     "line_search_item_amount ON line_search (root_id, wallet_id, item_id, type, amount_micros, sequence)",
@@ -75,7 +74,8 @@ def upgrade() -> None:
             -- The order number as wallet.domain.search compacts it, and its day.
             number text COLLATE "C" NOT NULL,
             number_day text COLLATE "C" NOT NULL,
-            cloud_phone_id text COLLATE "C" NOT NULL
+            cloud_phone_id text COLLATE "C" NOT NULL,
+            PRIMARY KEY (root_id, wallet_id, type, sequence)
         )
         """
     )

@@ -22,12 +22,14 @@ COLUMNS = (
     Column("Line", Kind.INTEGER),
 )
 CURRENCY_COLUMN = "Currency"
-_TYPES = {number: name.removeprefix("ENTRY_TYPE_").capitalize() for name, number in pb.EntryType.items()}
-_KINDS = {
+_TYPES: dict[int, str] = {
+    number: name.removeprefix("ENTRY_TYPE_").capitalize() for name, number in pb.EntryType.items()
+}
+_KINDS: dict[int, str] = {
     number: name.removeprefix("TRANSACTION_KIND_").replace("_", "-").capitalize() if number else ""
     for name, number in pb.TransactionKind.items()
 }
-_ORDERS = {
+_ORDERS: dict[int, str] = {
     pb.ENTRY_ORDER_UNSPECIFIED: "by time, the newest first",
     pb.ENTRY_ORDER_NEWEST: "by time, the newest first",
     pb.ENTRY_ORDER_OLDEST: "by time, the oldest first",
