@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit.testing import as_service
-from wallet.rpc.charges import ChargesRpc
 from wallet.store.ledger import post_line
 
 from .ledger_world import Chain, World
@@ -78,7 +77,7 @@ async def rows_of(world: World, wallet_id: UUID) -> list[Row]:
     return [Row(*row) for row in found]
 
 
-async def fill(world: World, charges: ChargesRpc, chain: Chain, count: int, seed: int) -> None:
+async def fill(world: World, charges: Any, chain: Chain, count: int, seed: int) -> None:
     """Posts about `count` transactions of every type to the chain, some of them refunded."""
     dice = random.Random(seed)
     posted = []

@@ -1,5 +1,6 @@
 """Filters, orders, totals and pages of a wallet's lines, compared with a filter in memory, on a real PostgreSQL."""
 
+import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from servicekit.call import Call
 from servicekit.database import Database
 from servicekit.paging import Pager
 from servicekit.problems import Problem
-from servicekit.scope import Scope
+from servicekit.scope import EVERYTHING, Scope
 from servicekit.testing import as_caller
 from sqlalchemy import text
 from wallet.commands.search_index import index_lines
@@ -26,7 +27,10 @@ from wallet.domain.search import Search, compact_number, folded
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.lists import ListsRpc
+from wallet.rpc.refunds import RefundsRpc
+from wallet.rpc.service import wallet_service
 from wallet.store import search as store
+from wallet.store.search_index import copy_lines
 
 from .ledger_world import Chain, World
 from .search_world import ITEMS, NUMBERS, PHONES, Row, fill, leaves, rows_of, sorted_as, stamp
@@ -51,23 +55,22 @@ async def world(database: Database) -> World:
 
 
 @pytest.fixture(scope="session")
-async def charges(database: Database) -> AsyncIterator[ChargesRpc]:
-    """The handlers of charges."""
+async def charges(database: Database) -> AsyncIterator[Any]:
+    """The handlers of charges and refunds."""
     engine = Engine(database, connections=2, gather_s=0)
-    yield ChargesRpc(engine)
+    yield wallet_service(ChargesRpc(engine), RefundsRpc(database))
     await engine.close()
 
 
 @pytest.fixture(scope="session")
-async def shelves(database: Database, world: World, charges: ChargesRpc) -> list[Shelf]:
+async def shelves(database: Database, world: World, charges: Any) -> list[Shelf]:
     """Three chains: nothing is copied, half is, all is."""
     made = []
     for copied in (False, True, True):
         chain = await world.chain(money=(10**9,) * 3, earns=(False, True, False))
         await fill(world, charges, chain, 140, seed=len(made))
         if copied:
-            while await index_lines(database, behind=1):
-                pass
+            await copy(database, chain)
         if len(made) == 1:
             await fill(world, charges, chain, 100, seed=7)
         rows = {wallet_id: await rows_of(world, wallet_id) for wallet_id in chain.wallet_ids}
@@ -79,6 +82,15 @@ async def shelves(database: Database, world: World, charges: ChargesRpc) -> list
     )
     assert sorted(0 if row["copied"] is None else (row["copied"] == row["sequence"]) + 1 for row in halves) == [0, 1, 2]
     return made
+
+
+async def copy(database: Database, chain: Chain, limit: int = 10**6) -> int:
+    """Copies lines of a chain's wallets, and says of how many wallets there were some."""
+    some = 0
+    for wallet_id in chain.wallet_ids:
+        async with database.transaction(EVERYTHING) as connection:
+            some += await copy_lines(connection, chain.root_id, wallet_id, limit) > 0
+    return some
 
 
 def seen_by(chain: Chain, tier: int) -> AbstractContextManager[Call]:
@@ -232,7 +244,7 @@ async def test_any_combination(
 
 
 async def test_texts_that_are_hard(shelves: list[Shelf]) -> None:
-    """Given items in many scripts. When texts of 10,000 characters, NULs, right-to-left are asked for. Then in memory."""
+    """Given items in many scripts. When long, broken and right-to-left texts are asked for. Then as in memory."""
     for shelf in shelves:
         for part in (
             "y" * 10_000,
@@ -281,7 +293,7 @@ async def refused(call: Any, reason: str) -> Problem:
 
 
 async def test_pages_while_lines_are_posted_and_copied(
-    database: Database, world: World, charges: ChargesRpc, shelves: list[Shelf]
+    database: Database, world: World, charges: Any, shelves: list[Shelf]
 ) -> None:
     """Given a list in each order. When lines are posted and copied between its pages. Then it stays what it was."""
     chain = await world.chain(money=(10**9,) * 3, earns=(False, True, False))
@@ -304,7 +316,7 @@ async def test_pages_while_lines_are_posted_and_copied(
             request.page_token = page.next_page_token
             await fill(world, charges, chain, 2, seed=len(found))
             if copies:
-                await index_lines(database, behind=1)
+                await copy(database, chain)
         assert found == [row.sequence for row in expected]
         assert len(found) > 34
 
@@ -422,14 +434,11 @@ async def test_walks_that_would_be_too_many(shelves: list[Shelf], monkeypatch: p
             assert await compare(shelf, 2, pb.EntryFilter(**fields), order, 30)
 
 
-async def test_two_copy_at_once(database: Database, world: World, charges: ChargesRpc) -> None:
+async def test_two_copy_at_once(database: Database, world: World, charges: Any) -> None:
     """Given lines that are not copied. When two replicas copy them at once. Then each line is copied once."""
-    import asyncio
-
     chain = await world.chain(money=(10**9,) * 3)
     await fill(world, charges, chain, 40, seed=3)
-    await asyncio.gather(*(index_lines(database, behind=1) for _ in range(4)))
-    while await index_lines(database, behind=1):
+    while any(await asyncio.gather(*(copy(database, chain, limit=9) for _ in range(4)))):
         pass
     for wallet_id in chain.wallet_ids:
         copied = await world.pool.fetch(
@@ -438,6 +447,22 @@ async def test_two_copy_at_once(database: Database, world: World, charges: Charg
             wallet_id,
         )
         assert [tuple(row) for row in copied] == [(row.sequence, row.item) for row in await rows_of(world, wallet_id)]
+
+
+async def test_the_job_copies_what_is_far_behind(database: Database, world: World, charges: Any) -> None:
+    """Given a wallet with many lines and two with few. When the job runs. Then the first is copied, once."""
+    chain = await world.chain(money=(10**9,) * 3, earns=(False, True, False))
+    await fill(world, charges, chain, 250, seed=8)
+    count = len(await rows_of(world, chain.wallet_ids[1]))
+    assert count > 500
+
+    copied = [await index_lines(database), await index_lines(database)]
+
+    progress = await world.pool.fetch(
+        "SELECT wallet_id, sequence FROM search_progress WHERE wallet_id = ANY ($1)", list(chain.wallet_ids)
+    )
+    assert [tuple(row) for row in progress] == [(chain.wallet_ids[1], count)]
+    assert copied == [count, 0]
 
 
 @given(st.text())
@@ -449,7 +474,7 @@ def test_folding_is_the_same_twice_for_case(text_: str) -> None:
 
 
 def test_what_a_search_box_means() -> None:
-    """Given what people type. When it is read. Then types by their names, numbers without dashes, nothing for blanks."""
+    """Given what people type. When it is read. Then types by name, numbers without dashes."""
     assert Search.of("  ") is None
     named = Search.of(" Recharge ")
     assert named is not None and named.types == {1} and named.text == "recharge"

@@ -99,9 +99,6 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
         jobs=[
             Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
             Job("expire_holds", EXPIRE_HOLDS_EVERY_S, partial(expire_holds, database)),
-        ],
-        jobs=[
-            Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
             Job("index_lines", INDEX_LINES_EVERY_S, partial(index_lines, database)),
         ],
         scope_of=Scopes(database).of,
