@@ -163,7 +163,7 @@ class World:
             assert wallet["last_hash"] == (own[-1].hash if own else bytes(32))
             instants = [transactions[line.transaction_id].posted_at for line in own]
             assert instants == sorted(instants)
-        charged = sum(transaction.kind in (2, 3) for transaction in transactions.values())
+        charged = sum(transaction.kind in (2, 3, 4) for transaction in transactions.values())
         events = await self.pool.fetchval(
             "SELECT count(*) FROM outbox WHERE root_id = $1 AND topic = 'farthing.wallet.v1'", root_id
         )

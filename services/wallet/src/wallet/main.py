@@ -4,6 +4,10 @@ from functools import partial
 
 from directory.scopes import Scopes
 from farthing.wallet.v1 import (
+    adjustments_pb2,
+    adjustments_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     holds_pb2,
     holds_pb2_grpc,
     organizations_pb2,
@@ -15,6 +19,7 @@ from farthing.wallet.v1 import (
     wallets_pb2,
     wallets_pb2_grpc,
 )
+from servicekit.audit import AuditRpc
 from servicekit.jobs import Job
 from servicekit.server import Servicer
 from servicekit.service import Runtime, ServiceDefinition, Wiring, run
@@ -25,6 +30,7 @@ from wallet.commands.search_index import index_lines
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.domain.vouchers import VoucherKey
 from wallet.engine import Engine
+from wallet.rpc.adjustments import AdjustmentsRpc
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.exports import ExportsRpc
@@ -94,6 +100,16 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
                 holds_pb2_grpc.add_HoldServiceServicer_to_server,
                 HoldsRpc(database, pager),
                 holds_pb2.DESCRIPTOR.services_by_name["HoldService"],
+            ),
+            Servicer(
+                adjustments_pb2_grpc.add_AdjustmentServiceServicer_to_server,
+                AdjustmentsRpc(database, pager, settings.adjustment_limit_units),
+                adjustments_pb2.DESCRIPTOR.services_by_name["AdjustmentService"],
+            ),
+            Servicer(
+                audit_pb2_grpc.add_AuditServiceServicer_to_server,
+                AuditRpc(database, pager),
+                audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
             ),
         ],
         jobs=[

@@ -19,3 +19,5 @@ class WalletSettings(Settings):
     secrets_dir: Path | None = None
     # Where Stripe answers, if not at Stripe's own address.
     stripe_api_url: str | None = None
+    # Above so many whole units of the currency an adjustment needs a second person.
+    adjustment_limit_units: int = Field(default=100, ge=0)

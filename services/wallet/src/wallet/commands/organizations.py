@@ -13,16 +13,17 @@ from directory import store as directory
 from directory.convert import organization_to_message
 from directory.domain import Organization
 from farthing.wallet.v1 import organizations_pb2
-from servicekit import outbox
+from servicekit import audit, outbox
 from servicekit.call import current_call
 from servicekit.clock import Clock
 from servicekit.database import Database
 from servicekit.ids import new_id, parse_id
 from servicekit.problems import already_exists, denied
-from servicekit.requests import Repeatable, once
+from servicekit.requests import once
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.commands.callers import actor, seen_organization
+from wallet.convert.audit import changed_fields, created_fields
 from wallet.convert.organizations import changed, check_organization, draft, masked_fields, new_member
 from wallet.convert.refusals import refusals_told
 from wallet.domain import organizations as rules
@@ -35,6 +36,13 @@ from wallet.store import top_ups, wallets
 
 # Under which the request that makes the platform is remembered: nothing else exists then.
 NO_ROOT = UUID(int=0)
+
+MemberChange = (
+    organizations_pb2.AddMemberRequest
+    | organizations_pb2.UpdateMemberRequest
+    | organizations_pb2.RemoveMemberRequest
+    | organizations_pb2.ChangeBossRequest
+)
 
 MOVED = "The wallet was closed: its owner has another seller now. Ask for a new top-up there."
 
@@ -62,6 +70,7 @@ async def create_organization(
             if seller is not None:
                 await wallets.open_for(connection, created)
             await outbox.add(connection, [organization_created(created)])
+            await _record(connection, "ORGANIZATION_CREATED", created, request.request_id)
             return organization_to_message(created)
 
         root_id = parent.root_id if parent else NO_ROOT
@@ -94,7 +103,7 @@ async def update_organization(
             if after.earnings != before.earnings:
                 opened = await wallets.lock_open(connection, after)
                 await wallets.set_earnings(connection, opened, after.earnings)
-            return await _written(connection, before, after)
+            return await _written(connection, before, after, "ORGANIZATION_UPDATED", request.request_id)
 
         return await once(database, found.root_id, request, organizations_pb2.Organization, change)
 
@@ -104,7 +113,7 @@ async def add_member(database: Database, request: organizations_pb2.AddMemberReq
     return await _change_members(
         database,
         request,
-        request.organization_id,
+        "MEMBER_ADDED",
         lambda before: rules.add_member(before, new_member(request.member, new_id())),
     )
 
@@ -116,7 +125,7 @@ async def update_member(
     return await _change_members(
         database,
         request,
-        request.organization_id,
+        "MEMBER_UPDATED",
         lambda before: rules.update_member(before, new_member(request.member, _member_id(request.member.id))),
     )
 
@@ -128,7 +137,7 @@ async def remove_member(
     return await _change_members(
         database,
         request,
-        request.organization_id,
+        "MEMBER_REMOVED",
         lambda before: rules.remove_member(before, _member_id(request.member_id)),
     )
 
@@ -140,22 +149,22 @@ async def change_boss(
     return await _change_members(
         database,
         request,
-        request.organization_id,
+        "BOSS_CHANGED",
         lambda before: rules.change_boss(before, _member_id(request.member_id)),
     )
 
 
 async def _change_members(
     database: Database,
-    request: Repeatable,
-    organization_id: str,
+    request: MemberChange,
+    action: str,
     rule: Callable[[Organization], Organization],
 ) -> organizations_pb2.Organization:
-    found = await seen_organization(database, organization_id)
+    found = await seen_organization(database, request.organization_id)
 
     async def change(connection: AsyncConnection) -> organizations_pb2.Organization:
         before = await _held(connection, found)
-        return await _written(connection, before, rule(before))
+        return await _written(connection, before, rule(before), action, request.request_id)
 
     with refusals_told():
         return await once(database, found.root_id, request, organizations_pb2.Organization, change)
@@ -224,9 +233,9 @@ async def _replace_wallets(connection: AsyncConnection, before: Organization, af
 
 
 async def _written(
-    connection: AsyncConnection, before: Organization, after: Organization
+    connection: AsyncConnection, before: Organization, after: Organization, action: str, request_id: str
 ) -> organizations_pb2.Organization:
-    """The changed organization, stored and told; one that is as it was is neither."""
+    """The changed organization, stored, told and in the audit trail; one that is as it was is none of it."""
     if after == before:
         return organization_to_message(before)
     written = replace(after, version=before.version + 1)
@@ -234,7 +243,27 @@ async def _written(
     check_organization(message)
     await directory.save(connection, written)
     await outbox.add(connection, [organization_updated(written)])
+    await _record(connection, action, written, request_id, before)
     return message
+
+
+async def _record(
+    connection: AsyncConnection, action: str, after: Organization, request_id: str, before: Organization | None = None
+) -> None:
+    was, now = (None, created_fields(after)) if before is None else changed_fields(before, after)
+    await audit.record(
+        connection,
+        audit.Change(
+            root_id=after.root_id,
+            organization_id=after.id,
+            action=action,
+            target_type="organization",
+            target_id=str(after.id),
+            before=was,
+            after=now,
+            request_id=request_id,
+        ),
+    )
 
 
 def _member_id(text: str) -> UUID:

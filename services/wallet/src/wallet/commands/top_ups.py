@@ -13,6 +13,8 @@ from uuid import UUID
 import structlog
 from directory import store as directory
 from farthing.wallet.v1 import wallets_pb2
+from money import format_exact
+from servicekit import audit
 from servicekit.call import current_call
 from servicekit.database import Database
 from servicekit.faults import fault_point
@@ -105,6 +107,7 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
         if not await top_ups.claim_reference(connection, top_up.seller_id, reference):
             raise rules.reference_used(reference)
         settled = await settle(connection, top_up, reference)
+        await _record_settled(connection, settled, request.request_id)
         await fault_point("wallet.before_settle_commit")
         return top_up_to_message(settled)
 
@@ -112,6 +115,27 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
         settled = await once(database, found.root_id, request, wallets_pb2.TopUp, change)
     await fault_point("wallet.after_settle_commit")
     return settled
+
+
+async def _record_settled(connection: AsyncConnection, settled: TopUp, request_id: str) -> None:
+    await audit.record(
+        connection,
+        audit.Change(
+            root_id=settled.root_id,
+            organization_id=settled.organization_id,
+            action="TOP_UP_SETTLED",
+            target_type="top_up",
+            target_id=str(settled.id),
+            before={"state": State.PENDING.upper()},
+            after={
+                "state": settled.state.upper(),
+                "amount": f"{format_exact(settled.amount.micros)} {settled.amount.currency}",
+                "reference": settled.reference,
+                "transaction_id": str(settled.transaction_id),
+            },
+            request_id=request_id,
+        ),
+    )
 
 
 async def resolve_top_ups(database: Database, providers: Providers) -> int:

@@ -2,6 +2,8 @@
 
 from directory import store as directory
 from farthing.wallet.v1 import wallets_pb2
+from money import format_exact
+from servicekit import audit
 from servicekit.database import Database
 from servicekit.problems import not_found
 from servicekit.requests import once
@@ -27,6 +29,19 @@ async def set_credit_limit(database: Database, request: wallets_pb2.SetCreditLim
             raise not_found(f"wallet '{wallet.id}'")
         check_credit_limit(wallet, owner, limit, actor())
         await wallets.set_credit_limit(connection, wallet, limit.micros)
+        await audit.record(
+            connection,
+            audit.Change(
+                root_id=wallet.root_id,
+                organization_id=wallet.organization_id,
+                action="CREDIT_LIMIT_SET",
+                target_type="wallet",
+                target_id=str(wallet.id),
+                before={"credit_limit": f"{format_exact(wallet.credit_limit_micros)} {wallet.currency}"},
+                after={"credit_limit": f"{format_exact(limit.micros)} {wallet.currency}"},
+                request_id=request.request_id,
+            ),
+        )
         return wallet_to_message(await wallets.lock(connection, found.root_id, found.id))
 
     with refusals_told():
