@@ -1,16 +1,17 @@
-"""A small real world: one purchase and its top-ups, made through gRPC, at rest."""
+"""A small real world: a purchase, its top-ups and an order canceled, made through gRPC, at rest."""
 
 import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from farthing_cli.calls import Services
+from farthing_cli.calls import Refused, Services
 from farthing_cli.demo import world
 from farthing_cli.demo.people import People
 from local_stack.stack import Stack
@@ -40,7 +41,7 @@ def farthing(environment: dict[str, str]) -> Run:
 
 @pytest.fixture(scope="module")
 def people(environment: dict[str, str]) -> dict[str, str]:
-    """A platform, a partner, a customer with a paid order; the ids of the organizations by domain."""
+    """A platform, a partner, a customer with a paid and a canceled order; the ids of the organizations by domain."""
     return asyncio.run(_buy_something(environment))
 
 
@@ -59,6 +60,9 @@ async def _buy_something(environment: dict[str, str]) -> dict[str, str]:
             if payment.domain in (world.NORTHWIND, world.THISTLE):
                 await someone.top_up(payment)
         await someone.buy(world.THISTLE, "team-starter", 1)
+        # More than its wallet has: canceled, and told.
+        with suppress(Refused):
+            await someone.buy(world.THISTLE, "team-starter", 1000, serial=1)
         return {domain: team.id for domain, team in someone.teams.items()}
 
 

@@ -53,8 +53,27 @@ FAULTS = {
     "a mail that was not sent": (
         {5},
         "documents",
-        "UPDATE deliveries SET state = 'FAILED'",
-        "UPDATE deliveries SET state = 'SENT'",
+        "UPDATE deliveries SET state = 'FAILED' WHERE document_id IS NOT NULL",
+        "UPDATE deliveries SET state = 'SENT' WHERE document_id IS NOT NULL",
+    ),
+    "a notice that was not sent": (
+        {18},
+        "documents",
+        "UPDATE deliveries SET state = 'DEFERRED', next_attempt_at = now() + interval '1 day' "
+        "WHERE notice_id IS NOT NULL",
+        "UPDATE deliveries SET state = 'SENT', next_attempt_at = NULL WHERE notice_id IS NOT NULL",
+    ),
+    "a notice whose mail is not there": (
+        {18},
+        "documents",
+        "UPDATE deliveries SET message_id = message_id || '!' WHERE notice_id IS NOT NULL",
+        "UPDATE deliveries SET message_id = left(message_id, -1) WHERE notice_id IS NOT NULL",
+    ),
+    "a notice of nothing that happened": (
+        {18},
+        "documents",
+        "CREATE TABLE kept_notices AS SELECT * FROM notices; UPDATE notices SET event_id = gen_random_uuid()",
+        "UPDATE notices n SET event_id = k.event_id FROM kept_notices k WHERE k.id = n.id; DROP TABLE kept_notices",
     ),
     "an amount of an order": (
         {5},
@@ -113,7 +132,7 @@ FAULTS = {
 
 
 def test_a_sound_world_holds(verdict: Verdict) -> None:
-    """Given a purchase and two top-ups at rest. When verified. Then every invariant holds."""
+    """Given a purchase, two top-ups and an order that was refused. When verified. Then every invariant holds."""
     assert verdict() == {}
 
 
@@ -136,7 +155,7 @@ def test_a_person_reads_it(farthing: Callable[..., object], people: dict[str, st
     done = farthing("verify")
     assert done.returncode == 0
     assert "Every transaction sums to zero" in done.stdout
-    assert "All 10 invariants hold" in done.stdout
+    assert "All 11 invariants hold" in done.stdout
 
 
 def test_a_part_that_is_down_is_named(farthing: Callable[..., object], people: dict[str, str]) -> None:

@@ -27,6 +27,12 @@ FAULT_POINTS = (
     "documents.after_data",
     "documents.after_sent_commit",
 )
+NOTICE_FAULT_POINTS = (
+    "documents.before_notice_commit",
+    "documents.before_data",
+    "documents.after_data",
+    "documents.after_sent_commit",
+)
 # Short enough that what a killed service held is free again soon.
 LEASE = {"LEASE_S": "2", "RENDER_PROCESSES": "1"}
 
@@ -87,6 +93,38 @@ async def test_kill_9_leaves_one_receipt_and_one_mail(stack, world, fault: str) 
         assert len(kept) == 1
         assert kept[0]["X-RcptTo"] == ", ".join(receipt["recipients"])
         assert_verified(stack)
+    finally:
+        await asyncio.to_thread(stack.stop, "documents")
+
+
+@pytest.mark.parametrize("fault", NOTICE_FAULT_POINTS)
+async def test_kill_9_leaves_one_notice_and_one_mail_each(stack, world, fault: str) -> None:
+    """Given documents dies at a named point of a notice, when it is started again, then each side has one notice and
+    one kept mail."""
+    event, event_id = world.told("order_payment_kept"), new_id()
+    stack.start("documents", FARTHING_FAULT=fault, **LEASE)
+    try:
+        for _ in range(2):
+            await publish(stack, "farthing.orders.v1", world.customer.id, world.customer.root_id, event, event_id)
+        await eventually(lambda: stack.pid("documents") is None, timeout_s=30)
+        stack.start("documents", **LEASE)
+
+        async def told() -> list:
+            query = (
+                "SELECT n.audience, v.state, v.message_id, v.recipients FROM notices n JOIN deliveries v"
+                " ON v.root_id = n.root_id AND v.notice_id = n.id WHERE n.event_id = :id ORDER BY 1"
+            )
+            async with world.database.transaction(EVERYTHING) as connection:
+                return list((await connection.execute(text(query), {"id": event_id})).mappings())
+
+        async def sent() -> bool:
+            return [(row["audience"], row["state"]) for row in await told()] == [("BUYER", "SENT"), ("SELLER", "SENT")]
+
+        await eventually(sent, timeout_s=40, every_s=0.2)
+        box = list(mailbox.Maildir(Path(stack.env()["SMTP_MAILDIR"]), create=False))
+        for row in await told():
+            (mail,) = [mail for mail in box if mail["Message-ID"] == row["message_id"]]
+            assert mail["X-RcptTo"] == ", ".join(row["recipients"])
     finally:
         await asyncio.to_thread(stack.stop, "documents")
 

@@ -4,6 +4,7 @@ import struct
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from money import format_exact
 
@@ -105,10 +106,10 @@ def _wrong_with_line(row: Any) -> str:
 
 _CHAIN = """
 SELECT l.wallet_id, l.root_id, l.organization_id, l.seller_id, l.sequence, l.tier, l.type, l.amount_micros,
-       l.revenue_micros, l.tax_micros, l.cash_micros, l.clearing_micros, l.balance_after_micros,
+       l.revenue_micros, l.tax_micros, l.cash_micros, l.clearing_micros, l.credits_micros, l.balance_after_micros,
        l.credit_limit_micros, l.hash, l.posted_at AS line_posted_at, t.id AS transaction_id,
        t.organization_id AS purchaser_id, t.order_id, t.posted_at, t.type AS transaction_type, t.currency,
-       t.order_number, t.item, t.request_key, t.request_sha256
+       t.order_number, t.item, t.request_key, t.request_sha256, t.kind, t.original_id, t.cloud_phone_id
 FROM lines l LEFT JOIN transactions t ON t.root_id = l.root_id AND t.id = l.transaction_id
 ORDER BY l.root_id, l.wallet_id, l.sequence
 """
@@ -136,7 +137,10 @@ async def ledger_chains(evidence: Evidence, findings: Findings) -> None:
 
 
 def line_hash(previous: bytes, row: Any) -> bytes:
-    """Version 1 of the ledger's encoding, as the wallet's README documents it."""
+    """Both versions of the ledger's encoding: 1 of transactions from before there were kinds (kind 0), 2 of the rest.
+
+    All integers are big-endian and signed; texts follow their length in bytes (4 bytes); what is missing is zero bytes.
+    """
     numbers = struct.pack(
         ">qhhqqqqqqq",
         row["sequence"],
@@ -151,14 +155,25 @@ def line_hash(previous: bytes, row: Any) -> bytes:
         row["credit_limit_micros"],
     )
     parties = row["wallet_id"].bytes + row["organization_id"].bytes + row["seller_id"].bytes
+    if row["kind"]:
+        numbers += struct.pack(">q", row["credits_micros"])
     return sha256(previous + _transaction_digest(row) + parties + numbers).digest()
 
 
 def _transaction_digest(row: Any) -> bytes:
     instant_us = (row["posted_at"] - _EPOCH) // timedelta(microseconds=1)
-    order = row["order_id"].bytes if row["order_id"] else bytes(16)
-    ids = row["root_id"].bytes + row["transaction_id"].bytes + row["purchaser_id"].bytes + order
-    encoded = (row[name].encode() for name in ("currency", "order_number", "item", "request_key"))
+    ids = row["root_id"].bytes + row["transaction_id"].bytes + row["purchaser_id"].bytes + _id(row["order_id"])
+    names = ["currency", "order_number", "item", "request_key"]
+    if row["kind"]:
+        fixed = b"farthing.transaction.2" + ids + _id(row["original_id"])
+        fixed += struct.pack(">qhh", instant_us, row["transaction_type"], row["kind"])
+        names.append("cloud_phone_id")
+    else:
+        fixed = b"farthing.transaction.1" + ids + struct.pack(">qh", instant_us, row["transaction_type"])
+    encoded = (row[name].encode() for name in names)
     texts = b"".join(len(text).to_bytes(4, "big") + text for text in encoded)
-    fixed = b"farthing.transaction.1" + ids + struct.pack(">qh", instant_us, row["transaction_type"])
     return sha256(fixed + texts + row["request_sha256"]).digest()
+
+
+def _id(found: UUID | None) -> bytes:
+    return found.bytes if found else bytes(16)

@@ -7,7 +7,7 @@ from typing import Any
 
 from local_stack.furnish import TOPICS_FILE
 
-from farthing_cli.verify import archive, events, ledger, purchases, requests, rest, tenants
+from farthing_cli.verify import archive, events, ledger, notices, purchases, requests, rest, tenants
 from farthing_cli.verify.collect import TopicReader, read_maildir, read_topics
 from farthing_cli.verify.evidence import Evidence, Shelf, now, snapshots
 from farthing_cli.verify.findings import Findings
@@ -32,6 +32,7 @@ INVARIANTS: tuple[tuple[int, str, Check], ...] = (
     (8, "Every event acted once at every consumer", events.one_effect),
     (15, "Every archived document is locked, with its hash", archive.locked_with_their_hash),
     (16, "No row refers across tenants", tenants.tenants_apart),
+    (18, "What people must hear of is told them once", notices.told_once),
 )
 
 

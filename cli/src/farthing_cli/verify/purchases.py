@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from farthing.wallet.v1.organizations_pb2 import MEMBER_ROLE_BOSS, Organization
 from money import format_exact
 
 from farthing_cli.verify.evidence import Evidence
 from farthing_cli.verify.findings import Findings
+from farthing_cli.verify.mails import addresses, check_sent
 from farthing_cli.verify.merge import side_by_side
 
 # Tiers are compared as texts: tier, buyer, seller, net, tax.
@@ -142,33 +142,8 @@ def _check_mail(evidence: Evidence, paid: Any, receipt: Any, findings: Findings)
     if receipt["delivery"] != "SENT":
         findings.fault(f"{name} is not sent: {receipt['delivery'] or 'it has no delivery'}")
         return
-    findings.count("mails sent")
-    wanted = _wanted_recipients(paid["purchaser_email"], receipt["recipient"])
-    listed, accepted = _folded(receipt["recipients"]), _folded(receipt["accepted"])
-    refused = _folded(receipt["refused"])
-    findings.count("mailboxes that refused", len(refused))
-    findings.expect(
-        listed == wanted and len(receipt["recipients"]) == len(wanted),
-        f"{name} is for {sorted(listed)}, not for purchaser and boss {sorted(wanted)}",
-    )
-    findings.expect(accepted | refused == listed, f"{name} is sent, but {sorted(listed - accepted - refused)} wait")
-    if not evidence.environment.get("SMTP_MAILDIR"):
-        return
-    kept = evidence.shelf.mails(receipt["message_id"])
-    findings.expect(set(kept) == accepted, f"{name} lies with {sorted(kept)}, not with {sorted(accepted)}")
-    for recipient, (copies, sha256) in kept.items():
-        findings.expect(copies == 1, f"{name} lies with {recipient} {copies} times")
-        findings.expect(sha256 == receipt["sha256"], f"{name} to {recipient} carries another PDF than the archived one")
-
-
-def _wanted_recipients(purchaser_email: str, recipient: bytes | None) -> set[str]:
-    organization = Organization.FromString(recipient or b"")
-    bosses = [member.email for member in organization.members if member.role == MEMBER_ROLE_BOSS]
-    return _folded([email.strip() for email in (purchaser_email, *bosses) if "@" in email])
-
-
-def _folded(addresses: list[str]) -> set[str]:
-    return {address.casefold() for address in addresses}
+    wanted = [paid["purchaser_email"], *addresses(receipt["recipient"])]
+    check_sent(evidence, findings, name, receipt, wanted, sha256=receipt["sha256"])
 
 
 def _amount(micros: Any) -> str:

@@ -38,7 +38,8 @@ _OWNERS = {
 _SELLERS = {
     "wallet": (("wallets", "seller_id"), ("lines", "seller_id"), ("top_ups", "seller_id")),
     "orders": (("orders", "seller_id"), ("order_item_tiers", "seller_id")),
-    "documents": (("documents", "issuer_id"),),
+    # The platform is told of money that it keeps for a top-level partner.
+    "documents": (("documents", "issuer_id"), ("notices", "organization_id"), ("notices", "issuer_id")),
 }
 _SELLS_TO_ITSELF = {
     "wallet": "SELECT count(*) FROM wallets w WHERE w.seller_id = w.organization_id",
@@ -79,6 +80,9 @@ _STRAY = {
     "documents": """
         SELECT 'delivery of ' || d.number || ' is in another root' AS what
         FROM deliveries x JOIN documents d ON d.id = x.document_id WHERE x.root_id <> d.root_id
+        UNION ALL
+        SELECT 'delivery of notice ' || n.id || ' is in another root'
+        FROM deliveries x JOIN notices n ON n.id = x.notice_id WHERE x.root_id <> n.root_id
         UNION ALL
         SELECT 'manifest line of ' || d.number || ' is in another root'
         FROM manifest m JOIN documents d ON d.id = m.document_id WHERE m.root_id <> d.root_id

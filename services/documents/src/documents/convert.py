@@ -25,10 +25,15 @@ from documents.views import IssuerView, LineView, ReceiptKind, ReceiptView, Reci
 _PAYMENT_METHODS = {
     orders_pb2.PAYMENT_METHOD_UNSPECIFIED: "BALANCE",
     orders_pb2.PAYMENT_METHOD_BALANCE: "BALANCE",
+    orders_pb2.PAYMENT_METHOD_BANK_TRANSFER: "BANK_TRANSFER",
+    orders_pb2.PAYMENT_METHOD_PROVIDER: "CARD",
+    orders_pb2.PAYMENT_METHOD_SANDBOX: "CARD",
 }
 _TOP_UP_METHODS = {
     wallets_pb2.TOP_UP_METHOD_MANUAL: "BANK_TRANSFER",
     wallets_pb2.TOP_UP_METHOD_SANDBOX: "CARD",
+    wallets_pb2.TOP_UP_METHOD_PROVIDER: "CARD",
+    wallets_pb2.TOP_UP_METHOD_VOUCHER: "VOUCHER",
 }
 
 
