@@ -86,7 +86,9 @@ async def _tiers(
         lines[row.order_id].setdefault((row.tier, row.buyer_id, row.seller_id), []).append(line)
     phones = [head for head in heads if head["cloud_phone_id"] is not None]
     if phones:
-        for row in (await connection.execute(_FEES, key)).all():
+        # Of phones alone: the others have their lines.
+        of_phones = {**key, "order_ids": [head["id"] for head in phones]}
+        for row in (await connection.execute(_FEES, of_phones)).all():
             line = TierLine(0, row.net_micros, NO_TAX, row.tax_micros)
             lines[row.order_id][row.tier, row.buyer_id, row.seller_id] = [line]
         for head in phones:
