@@ -25,12 +25,14 @@ from servicekit.server import Servicer
 from servicekit.service import Runtime, ServiceDefinition, Wiring, run
 
 from wallet.clients.registry import payment_providers
+from wallet.commands.balance_rules import watch_balances
 from wallet.commands.holds import expire_holds
 from wallet.commands.search_index import index_lines
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.domain.vouchers import VoucherKey
 from wallet.engine import Engine
 from wallet.rpc.adjustments import AdjustmentsRpc
+from wallet.rpc.balance_rules import BalanceRulesRpc
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.exports import ExportsRpc
@@ -46,6 +48,7 @@ from wallet.rpc.wallets import Wallets
 from wallet.settings import WalletSettings
 
 RESOLVE_TOP_UPS_EVERY_S = 0.5
+WATCH_BALANCES_EVERY_S = 1.0
 EXPIRE_HOLDS_EVERY_S = 1.0
 INDEX_LINES_EVERY_S = 2.0
 
@@ -88,7 +91,7 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
             ),
             Servicer(
                 payments_pb2_grpc.add_PaymentServiceServicer_to_server,
-                payment_service(PaymentsRpc(database, pager, providers)),
+                payment_service(PaymentsRpc(database, pager, providers), BalanceRulesRpc(database, providers)),
                 payments_pb2.DESCRIPTOR.services_by_name["PaymentService"],
             ),
             Servicer(
@@ -114,6 +117,7 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
         ],
         jobs=[
             Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
+            Job("watch_balances", WATCH_BALANCES_EVERY_S, partial(watch_balances, database, providers)),
             Job("expire_holds", EXPIRE_HOLDS_EVERY_S, partial(expire_holds, database)),
             Job("index_lines", INDEX_LINES_EVERY_S, partial(index_lines, database)),
         ],

@@ -4,7 +4,8 @@ Whoever comes here has locked the wallet, then the top-up.
 """
 
 import hashlib
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from servicekit import outbox
@@ -13,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.domain import ledger
 from wallet.domain import top_ups as rules
+from wallet.domain.balance_rules import after_failure, calmed
 from wallet.domain.holds import Portion, Wanted
 from wallet.domain.refusals import Refused
 from wallet.domain.top_ups import Method, TopUp
 from wallet.events.top_ups import top_up_failed, top_up_settled
-from wallet.store import top_ups, wallets
+from wallet.store import balance_rules, top_ups, wallets
 from wallet.store.holds import hold_in
 from wallet.store.ledger import post_line
 
@@ -48,6 +50,8 @@ async def settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> 
     hold_id = None if top_up.order_id is None else await _hold(connection, top_up, top_up.order_id)
     settled = rules.settle(top_up, reference, posted.transaction_id, posted.posted_at, hold_id=hold_id)
     await top_ups.save(connection, settled)
+    if settled.automatic:
+        await _money_came(connection, settled)
     await outbox.add(connection, [top_up_settled(settled, posted)])
     return settled
 
@@ -73,8 +77,26 @@ async def fail(connection: AsyncConnection, top_up: TopUp, reason: str) -> TopUp
     """The money will not come; `reason` is for people."""
     failed = rules.fail(top_up, reason)
     await top_ups.save(connection, failed)
-    await outbox.add(connection, [top_up_failed(failed, await top_ups.now(connection))])
+    now = await top_ups.now(connection)
+    next_attempt_at = await _try_again(connection, failed, now) if failed.automatic else None
+    await outbox.add(connection, [top_up_failed(failed, now, next_attempt_at)])
     return failed
+
+
+async def _money_came(connection: AsyncConnection, top_up: TopUp) -> None:
+    found = await balance_rules.find(connection, top_up.root_id, top_up.wallet_id)
+    if found is not None and found.auto is not None and found.auto.last_top_up_id == top_up.id:
+        await balance_rules.save(connection, replace(found, auto=calmed(found.auto)))
+
+
+async def _try_again(connection: AsyncConnection, top_up: TopUp, now: datetime) -> datetime | None:
+    """When an automatic top-up that failed is tried again; None where it gave up, or the rules are others by now."""
+    found = await balance_rules.find(connection, top_up.root_id, top_up.wallet_id)
+    if found is None or found.auto is None or found.auto.last_top_up_id != top_up.id:
+        return None
+    auto = after_failure(found.auto, top_up.failure_reason, now)
+    await balance_rules.save(connection, replace(found, auto=auto))
+    return auto.next_attempt_at
 
 
 async def locked(connection: AsyncConnection, top_up: TopUp) -> TopUp:

@@ -23,7 +23,7 @@ from wallet.clients.providers import (
     Webhook,
 )
 from wallet.clients.registry import Providers
-from wallet.commands.payments import PROVIDER_TIMEOUT_S
+from wallet.commands.methods import PROVIDER_TIMEOUT_S
 from wallet.commands.settlement import fail, locked, settle
 from wallet.convert.refusals import refusals_told
 from wallet.domain import payments as rules

@@ -12,8 +12,8 @@ from servicekit.scope import EVERYTHING
 
 from wallet.clients.providers import UnusableError
 from wallet.clients.registry import Providers
+from wallet.commands import methods, webhooks
 from wallet.commands import payments as commands
-from wallet.commands import webhooks
 from wallet.commands.callers import seen_organization, seen_wallet
 from wallet.convert.payments import account_to_message, method_to_message, option_of
 from wallet.domain.payments import PaymentAccount, Provider, check_usable
@@ -53,12 +53,12 @@ class PaymentsRpc:
     async def CreateSetupSession(
         self, request: payments_pb2.CreateSetupSessionRequest, context: Context
     ) -> payments_pb2.SetupSession:
-        return await commands.create_setup_session(self._database, self._providers, request)
+        return await methods.create_setup_session(self._database, self._providers, request)
 
     async def RemovePaymentMethod(
         self, request: payments_pb2.RemovePaymentMethodRequest, context: Context
     ) -> payments_pb2.SavedPaymentMethod:
-        return await commands.remove_method(self._database, request)
+        return await methods.remove_method(self._database, request)
 
     async def ListPaymentAccounts(
         self, request: payments_pb2.ListPaymentAccountsRequest, context: Context
