@@ -151,7 +151,8 @@ _REFUNDS = (
     -- What refunds that are posted have given back, one row a line and tier, under the reader's row security.
     CREATE VIEW refunded_lines WITH (security_invoker) AS
         SELECT l.root_id, l.order_id, l.tier, l.position, l.buyer_id, l.seller_id,
-               sum(l.net_micros)::bigint AS net_micros, sum(l.tax_micros)::bigint AS tax_micros
+               sum(l.net_micros)::bigint AS net_micros, sum(l.tax_micros)::bigint AS tax_micros,
+               sum(l.quantity)::integer AS quantity
         FROM refund_line_tiers l
         JOIN refunds r ON r.root_id = l.root_id AND r.id = l.refund_id AND r.state = 'POSTED'
         GROUP BY l.root_id, l.order_id, l.tier, l.position, l.buyer_id, l.seller_id

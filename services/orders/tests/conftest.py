@@ -21,6 +21,7 @@ from orders.clients import WalletClient
 from orders.commands.catalogue import Catalogue
 from orders.commands.orders import Orders
 from orders.commands.paying import Paying
+from orders.commands.refunds import Refunds
 from orders.consumers import Hearing
 from orders.rpc.catalogue import CatalogueRpc
 from orders.rpc.orders import OrderRpc
@@ -76,6 +77,7 @@ class World:
     wallet: ScriptedWallet
     paying: Paying
     orders: Orders
+    refunds: Refunds
     catalogue_rpc: CatalogueRpc
     order_rpc: OrderRpc
     platform: Member
@@ -236,6 +238,7 @@ async def make_world(
         clock = FixedClock(NOON)
         paying = Paying(database, clock, WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
         orders = Orders(database, clock, paying)
+        refunds = Refunds(database, clock, WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
         reads = Reads(database, clock, Pager("a key for tests"))
         world = World(
             database,
@@ -243,8 +246,9 @@ async def make_world(
             wallet,
             paying,
             orders,
+            refunds,
             CatalogueRpc(Catalogue(database, clock), reads),
-            OrderRpc(orders, reads),
+            OrderRpc(orders, refunds, reads),
             *(Member(each) for each in (platform, partner, reseller, customer, sibling, stranger)),
         )
         world.sku_id = await world.sku(catalogue_pb2.PRODUCT_TYPE_PROXY, "US proxies")

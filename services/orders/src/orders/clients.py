@@ -10,9 +10,11 @@ import grpc
 from farthing.wallet.v1 import holds_pb2_grpc, wallets_pb2, wallets_pb2_grpc
 from servicekit.problems import problem_of
 
+from orders.convert.refunds import refund_of
 from orders.convert.values import instant_from_message
 from orders.convert.wallet import capture_of, charge_of, refusal_from_message, release_of, top_up_of
 from orders.domain.orders import Order, Refusal
+from orders.domain.refunds import Refund
 
 # Answers that are refusals, though they came as errors: the same question never fares better.
 _REFUSALS = frozenset({
@@ -89,6 +91,12 @@ class WalletClient:
     async def release(self, order: Order, hold_id: UUID) -> None:
         """Gives what the hold sets aside back to the balance. One that is gone, is gone."""
         await self._ask(self._holds.ReleaseHold, release_of(order, hold_id))
+
+    async def refund(self, refund: Refund, order: Order) -> Charged | Refusal:
+        """Takes back what the refund gives back of the order's charge."""
+        request = wallets_pb2.PostRefundRequest(refund=refund_of(refund, order))
+        answer = await self._ask(self._wallets.PostRefund, request)
+        return answer if isinstance(answer, Refusal) else _charged(answer.result)
 
     async def _ask(
         self, question: Callable[..., Awaitable[R]], request: Any, time_left_s: float | None = None

@@ -5,14 +5,17 @@ from farthing.orders.events.v1.events_pb2 import (
     OrderCompleted,
     OrderPaymentKept,
     OrderPlaced,
+    OrderRefunded,
     OrdersEvent,
 )
 from farthing.orders.v1 import orders_pb2
 from servicekit.outbox import OutboxEvent
 
 from orders.convert.orders import order_to_message
+from orders.convert.refunds import refund_to_message
 from orders.convert.values import instant_to_message, money_to_message
 from orders.domain.orders import Order, Payment, cancel_text, with_refusal_for_purchaser
+from orders.domain.refunds import Refund
 
 TOPIC = "farthing.orders.v1"
 
@@ -47,6 +50,13 @@ def order_payment_kept(order: Order, payment: Payment) -> OutboxEvent:
         received_at=instant_to_message(payment.received_at),
     )
     return _event(order, OrdersEvent(order_payment_kept=event))
+
+
+def order_refunded(order: Order, refund: Refund) -> OutboxEvent:
+    """Lines of the order are given back; `order` is as it is after that. Needs all tiers of both."""
+    told = refund_to_message(refund, order, order.organization_id)
+    event = OrderRefunded(root_id=str(order.root_id), order=_published(order), refund=told)
+    return _event(order, OrdersEvent(order_refunded=event))
 
 
 def _published(order: Order) -> orders_pb2.Order:

@@ -20,6 +20,7 @@ from orders.clients import WalletClient
 from orders.commands.catalogue import Catalogue
 from orders.commands.orders import Orders, Timeouts
 from orders.commands.paying import Paying
+from orders.commands.refunds import Refunds
 from orders.consumers import consumers
 from orders.jobs import jobs
 from orders.rpc.catalogue import CatalogueRpc
@@ -33,7 +34,9 @@ async def wire(runtime: Runtime[OrdersSettings]) -> Wiring:
     settings = runtime.settings
     channel = await runtime.closing.enter_async_context(service_channel(settings, settings.wallet_target))
     wallet = WalletClient(channel, settings.charge_timeout_s)
-    paying = Paying(runtime.database, runtime.clock, wallet, timedelta(seconds=settings.charge_lease_s))
+    lease = timedelta(seconds=settings.charge_lease_s)
+    paying = Paying(runtime.database, runtime.clock, wallet, lease)
+    refunds = Refunds(runtime.database, runtime.clock, wallet, lease)
     timeouts = Timeouts(
         timedelta(minutes=settings.payment_timeout_minutes), timedelta(minutes=settings.bank_transfer_timeout_minutes)
     )
@@ -49,7 +52,7 @@ async def wire(runtime: Runtime[OrdersSettings]) -> Wiring:
             ),
             Servicer(
                 orders_pb2_grpc.add_OrderServiceServicer_to_server,
-                OrderRpc(orders, reads),
+                OrderRpc(orders, refunds, reads),
                 orders_pb2.DESCRIPTOR.services_by_name["OrderService"],
             ),
             Servicer(
@@ -59,7 +62,7 @@ async def wire(runtime: Runtime[OrdersSettings]) -> Wiring:
             ),
         ],
         consumers=consumers(runtime.clock),
-        jobs=jobs(paying),
+        jobs=jobs(paying, refunds),
         scope_of=Scopes(runtime.database).of,
     )
 

@@ -58,7 +58,7 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class TierLine:
-    """One order line at one tier. Amounts in micros; `net_micros` is before tax. The refunded are of posted refunds."""
+    """One order line at one tier. Amounts in micros; `net_micros` is before tax. Refunded: by posted refunds."""
 
     unit_price_micros: int
     net_micros: int
@@ -66,6 +66,7 @@ class TierLine:
     tax_micros: int
     refunded_net_micros: int = 0
     refunded_tax_micros: int = 0
+    refunded_quantity: int = 0
 
     @property
     def gross_micros(self) -> int:

@@ -191,7 +191,7 @@ async def lock_order(connection: AsyncConnection, key: OrderKey) -> Order:
 
 
 async def get_order(connection: AsyncConnection, key: OrderKey) -> Order:
-    """The whole order; LookupError where there is none. Needs scope EVERYTHING."""
+    """The order, with the tiers of the connection's scope; LookupError where there is none."""
     return await _one(connection, _WHOLE, key)
 
 

@@ -46,7 +46,7 @@ _LINES = text("""
     ORDER BY order_id, tier, position
 """)
 _REFUNDED = text("""
-    SELECT order_id, tier, position, net_micros, tax_micros
+    SELECT order_id, tier, position, net_micros, tax_micros, quantity
     FROM refunded_lines WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
 """)
 _FEES = text("""
@@ -74,13 +74,13 @@ _TierKey = tuple[int, UUID, UUID]
 async def _tiers(
     connection: AsyncConnection, heads: Sequence[RowMapping], key: Mapping[str, object]
 ) -> dict[UUID, tuple[Tier, ...]]:
-    refunded: dict[tuple[UUID, int, int], tuple[int, int]] = {}
+    refunded: dict[tuple[UUID, int, int], tuple[int, int, int]] = {}
     if any(head["refunded_micros"] for head in heads):
         for row in (await connection.execute(_REFUNDED, key)).all():
-            refunded[row.order_id, row.tier, row.position] = (row.net_micros, row.tax_micros)
+            refunded[row.order_id, row.tier, row.position] = (row.net_micros, row.tax_micros, row.quantity)
     lines: dict[UUID, dict[_TierKey, list[TierLine]]] = {head["id"]: {} for head in heads}
     for row in (await connection.execute(_LINES, key)).all():
-        back = refunded.get((row.order_id, row.tier, row.position), (0, 0))
+        back = refunded.get((row.order_id, row.tier, row.position), (0, 0, 0))
         tax = TaxRate(row.tax_name, row.tax_rate_ppm)
         line = TierLine(row.unit_price_micros, row.net_micros, tax, row.tax_micros, *back)
         lines[row.order_id].setdefault((row.tier, row.buyer_id, row.seller_id), []).append(line)
