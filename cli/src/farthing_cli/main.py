@@ -5,6 +5,7 @@ import typer
 from farthing_cli.archive import archive_app
 from farthing_cli.demo.command import demo
 from farthing_cli.dlq import dlq_app
+from farthing_cli.identity import identity
 from farthing_cli.orders import orders_app
 from farthing_cli.problems import Problem
 from farthing_cli.stack import stack_app
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(verify)
 app.command()(token)
+app.command("id")(identity)
 app.add_typer(orders_app, name="orders")
 app.add_typer(wallet_app, name="wallet")
 app.add_typer(stack_app, name="stack")

@@ -121,6 +121,7 @@ def list_(
     limit: LimitOption = 50,
     page: PageOption = "",
     totals: TotalsOption = False,
+    number_only: Annotated[bool, typer.Option("--number-only", help="Print numbers alone, for scripts.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show orders of the organization and of those below it: all filters that are set hold."""
@@ -149,6 +150,8 @@ def list_(
     found = run_as(As(org, role, token), work)
     if as_json:
         print_json(MessageToDict(found, preserving_proto_field_name=True))
+    elif number_only:
+        typer.echo("\n".join(order.number for order in found.orders))
     else:
         _show(found)
 

@@ -67,7 +67,8 @@ def _order(sort: str) -> Any:
     return choice(EntryOrder, "ENTRY_ORDER_", sort, "--sort")
 
 
-async def _wallet_id(bearer: Bearer, wallet: str, currency: str) -> str:
+async def wallet_id(bearer: Bearer, wallet: str, currency: str) -> str:
+    """`wallet` where one is named, else the organization's in that currency; Problem where there is not just one."""
     if wallet:
         return wallet
     if bearer.organization is None:
@@ -108,7 +109,7 @@ def list_(
 
     async def work(bearer: Bearer) -> Any:
         request = wallets_pb2.ListEntriesRequest(
-            wallet_id=await _wallet_id(bearer, wallet, currency),
+            wallet_id=await wallet_id(bearer, wallet, currency),
             filter=chosen,
             order=order,
             page_size=limit,
@@ -154,12 +155,10 @@ def export(
     order, format_number = _order(sort), export_format(format_, out)
 
     async def work(bearer: Bearer) -> Downloaded:
-        wallet_id = await _wallet_id(bearer, wallet, currency)
-        count = wallets_pb2.ListEntriesRequest(wallet_id=wallet_id, filter=chosen, page_size=1, with_totals=True)
+        its_id = await wallet_id(bearer, wallet, currency)
+        count = wallets_pb2.ListEntriesRequest(wallet_id=its_id, filter=chosen, page_size=1, with_totals=True)
         totals = (await bearer.ask(bearer.services.wallets.ListEntries, count, "counting lines")).totals
-        request = wallets_pb2.ExportEntriesRequest(
-            wallet_id=wallet_id, filter=chosen, order=order, format=format_number
-        )
+        request = wallets_pb2.ExportEntriesRequest(wallet_id=its_id, filter=chosen, order=order, format=format_number)
         chunks = stream(bearer.services.wallets.ExportEntries, request, bearer.token)
         return await download(chunks, out, None if totals.more else totals.count)
 
@@ -185,7 +184,7 @@ def statement(
 
     async def work(bearer: Bearer) -> Any:
         request = wallets_pb2.GetStatementRequest(
-            wallet_id=await _wallet_id(bearer, wallet, currency), to=end, page_size=1000
+            wallet_id=await wallet_id(bearer, wallet, currency), to=end, page_size=1000
         )
         # A keyword of Python's, so it is no keyword argument.
         getattr(request, "from").CopyFrom(begin)
