@@ -6,10 +6,12 @@ import hashlib
 import io
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import grpc
 import openpyxl
 import pytest
 from farthing.export.v1.export_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX, ExportChunk
@@ -20,6 +22,7 @@ from servicekit.problems import Problem
 from servicekit.sheets.csv_file import CsvFile
 from servicekit.sheets.plan import ROWS_PER_SHEET_MAX, Plan
 from servicekit.sheets.xlsx_file import CUT, TEXT_MAX, XlsxFile
+from servicekit.testing import eventually
 
 NOON = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 COLUMNS = (
@@ -422,6 +425,70 @@ async def test_a_canceled_call_leaves_nothing(format_: int, folder: Path) -> Non
         await task
 
     assert list(folder.iterdir()) == []
+
+
+async def test_a_call_that_its_client_cancels_leaves_nothing(folder: Path) -> None:
+    """Given an export over gRPC, When its client cancels the call, Then rows, worker and temporary files go."""
+    endless = Endless()
+
+    async def serve(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        async with aclosing(stream(EXPORT_FORMAT_CSV, endless.rows())) as chunks:
+            async for chunk in chunks:
+                yield chunk.SerializeToString()
+
+    server = grpc.aio.server()
+    handlers = {"Export": grpc.unary_stream_rpc_method_handler(serve)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Exports", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_stream("/test.Exports/Export")(b"")
+        while ExportChunk.FromString(await call.read()).rows < 1000:
+            pass
+        assert not endless.closed and list(folder.iterdir())
+
+        call.cancel()
+
+        async def gone() -> bool:
+            return endless.closed and not list(folder.iterdir())
+
+        await eventually(gone)
+    await server.stop(None)
+
+
+async def test_exports_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given as many exports as are written at once, When one more comes, Then it reads no rows until one has gone."""
+    monkeypatch.setattr("servicekit.export.AT_ONCE", 1)
+    monkeypatch.setattr("servicekit.export.PROGRESS_EVERY_S", 0.01)
+    endless = Endless()
+    first, second = stream(EXPORT_FORMAT_CSV, endless.rows()), stream(EXPORT_FORMAT_CSV, batches_of(ROWS))
+    while not (await anext(first)).data:
+        pass
+
+    waited = [await anext(second) for _ in range(5)]
+    await first.aclose()
+    rest = [chunk async for chunk in second]
+
+    assert waited[0].info.file_name and all(not chunk.data and not chunk.rows for chunk in waited)
+    assert rest[-1].end.rows == len(ROWS)
+
+
+async def test_one_that_waits_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given an export that waits for its turn, When its client goes, Then the others are as before."""
+    monkeypatch.setattr("servicekit.export.AT_ONCE", 1)
+    monkeypatch.setattr("servicekit.export.PROGRESS_EVERY_S", 0.01)
+    endless = Endless()
+    first = stream(EXPORT_FORMAT_CSV, endless.rows())
+    waiting = Endless()
+    second = stream(EXPORT_FORMAT_CSV, waiting.rows())
+    while not (await anext(first)).data:
+        pass
+    assert [(await anext(second)).rows for _ in range(3)] == [0, 0, 0]
+
+    await second.aclose()
+    await first.aclose()
+
+    assert (await chunks_of(EXPORT_FORMAT_CSV, ROWS))[-1].end.rows == len(ROWS)
 
 
 async def test_rows_that_fail_fail_the_stream() -> None:

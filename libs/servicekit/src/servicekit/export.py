@@ -11,6 +11,7 @@ more than some batches. When the stream is closed, canceled or fails, the worker
 import asyncio
 import hashlib
 import pickle
+import shutil
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,7 +19,7 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 from farthing.export.v1.export_pb2 import (
@@ -36,6 +37,8 @@ __all__ = ["Column", "ExportFailed", "Kind", "Row", "export", "file_name_stem"]
 
 CHUNK_BYTES_MAX = 256 * 1024
 PROGRESS_EVERY_S = 1.0
+# Workers of one process; each takes some 70 MB and up to a core.
+AT_ONCE = 4
 # What is pickled at once: the event loop waits for no more than a few milliseconds.
 _ROWS_AT_ONCE = 500
 _FORMATS: dict[int, tuple[str, str]] = {
@@ -66,7 +69,8 @@ async def export(
 ) -> AsyncGenerator[ExportChunk]:
     """The file in pieces: first its name, then data of at most 256 KiB each, last its size and SHA-256.
 
-    At least each second there is a piece, without data where none is ready, that says how many rows are written.
+    At least each second there is a piece, without data where none is ready, that says how many rows are written;
+    `AT_ONCE` exports of a process are written at once, the others wait, and read no rows until it is their turn.
     `batches` are closed in any case. `facts` (filters, time, who) stand on the workbook's info sheet with the totals,
     which are told apart by the text of `currency_column`; CSV has neither. `sheet_name`: at most 25 characters, without
     []:*?/\\. Raises Problem for a format that is none, what `batches` raise, and ExportFailed.
@@ -75,19 +79,55 @@ async def export(
         raise invalid("An export is CSV or XLSX.", {"format": "not a format"})
     kind, media_type = _FORMATS[format]
     plan = Plan(sheet_name, tuple(columns), tuple(facts), currency_column, rows_per_sheet)
-    with TemporaryDirectory(prefix="farthing-export-", ignore_cleanup_errors=True) as folder:
-        work = _Work(batches)
+    work, digest, size = _Work(batches), hashlib.sha256(), 0
+    try:
+        yield ExportChunk(info=ExportInfo(file_name=f"{file_stem}.{kind}", media_type=media_type))
+        while not await _turns.taken(work, PROGRESS_EVERY_S):
+            yield ExportChunk()
+        await work.start(plan, kind)
+        async for data in work.pieces():
+            digest.update(data)
+            size += len(data)
+            yield ExportChunk(data=data, rows=work.rows)
+        yield ExportChunk(rows=work.rows, end=ExportEnd(rows=work.rows, size_bytes=size, sha256=digest.digest()))
+    finally:
+        _turns.give_back(work)
+        await work.stop()
+
+
+class _Turns:
+    """Who writes, `AT_ONCE` at a time: workers take cores and memory. The others wait in the order they came."""
+
+    def __init__(self) -> None:
+        self._line: list[_Work] = []
+        self._moved: list[asyncio.Event] = []
+
+    async def taken(self, work: "_Work", timeout_s: float) -> bool:
+        """Whether it is `work`'s turn, now or within `timeout_s`."""
+        if work not in self._line:
+            self._line.append(work)
+        moved = asyncio.Event()
+        self._moved.append(moved)
         try:
-            await work.start(Job(plan, kind, Path(folder)))
-            yield ExportChunk(info=ExportInfo(file_name=f"{file_stem}.{kind}", media_type=media_type))
-            digest, size = hashlib.sha256(), 0
-            async for data in work.pieces():
-                digest.update(data)
-                size += len(data)
-                yield ExportChunk(data=data, rows=work.rows)
-            yield ExportChunk(rows=work.rows, end=ExportEnd(rows=work.rows, size_bytes=size, sha256=digest.digest()))
+            async with asyncio.timeout(timeout_s):
+                while self._line.index(work) >= AT_ONCE:
+                    moved.clear()
+                    await moved.wait()
+        except TimeoutError:
+            return False
         finally:
-            await work.stop()
+            self._moved.remove(moved)
+        return True
+
+    def give_back(self, work: "_Work") -> None:
+        """Lets the next one in. `work` need not have had its turn."""
+        if work in self._line:
+            self._line.remove(work)
+        for each in self._moved:
+            each.set()
+
+
+_turns = _Turns()
 
 
 class _Work:
@@ -96,11 +136,14 @@ class _Work:
     def __init__(self, batches: AsyncIterator[Sequence[Row]]) -> None:
         self.rows = 0
         self._batches = batches
+        self._folder = ""
         self._process: Process | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[bytes] | None = None
 
-    async def start(self, job: Job) -> None:
+    async def start(self, plan: Plan, format_name: str) -> None:
+        # In a thread it could be made after a cancellation, with nobody to remove it.
+        self._folder = mkdtemp(prefix="farthing-export-")
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -110,7 +153,7 @@ class _Work:
             stderr=PIPE,
             limit=CHUNK_BYTES_MAX,
         )
-        self._feeder = asyncio.create_task(self._feed(self._process, job))
+        self._feeder = asyncio.create_task(self._feed(self._process, Job(plan, format_name, Path(self._folder))))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The file; empty pieces while nothing is ready. Raises what the batches raised, and ExportFailed."""
@@ -145,6 +188,8 @@ class _Work:
             await process.communicate()
         if feeder is None:
             await _close(self._batches)
+        if self._folder:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _feed(self, process: Process, job: Job) -> None:
         try:
