@@ -23,6 +23,29 @@ FAULTS = {
         "UPDATE wallets SET balance_micros = balance_micros + 1",
         "UPDATE wallets SET balance_micros = balance_micros - 1",
     ),
+    "a reserve that no hold has": (
+        {2},
+        "wallet",
+        "UPDATE wallets SET reserved_micros = reserved_micros + 1 WHERE balance_micros > 0",
+        "UPDATE wallets SET reserved_micros = reserved_micros - 1 WHERE balance_micros > 0",
+    ),
+    "a refund that the ledger does not know": (
+        {5},
+        "orders",
+        "INSERT INTO refunds (root_id, id, order_id, organization_id, state, reason, created_by_name, transaction_id, "
+        "posted_at, lease_until, created_at) SELECT root_id, gen_random_uuid(), id, organization_id, 'POSTED', "
+        "'planted', '', gen_random_uuid(), now(), now(), now() FROM orders WHERE state = 'COMPLETED' LIMIT 1",
+        "DELETE FROM refunds WHERE reason = 'planted'",
+    ),
+    "an adjustment that moved nothing": (
+        {5},
+        "wallet",
+        "INSERT INTO adjustments (root_id, id, wallet_id, organization_id, seller_id, currency, amount_micros, reason, "
+        "state, author_subject, author_name, transaction_id, created_at, ended_at) SELECT root_id, gen_random_uuid(), "
+        "id, organization_id, seller_id, currency, 1, 'planted', 2, 'somebody', '', gen_random_uuid(), now(), now() "
+        "FROM wallets LIMIT 1",
+        "DELETE FROM adjustments WHERE reason = 'planted'",
+    ),
     "a hash of the ledger": (
         {3},
         "wallet",

@@ -70,6 +70,14 @@ LEFT JOIN lines last ON last.root_id = w.root_id AND last.wallet_id = w.id AND l
 WHERE w.balance_micros <> coalesce(l.sum, 0) OR w.balance_micros <> coalesce(last.balance_after_micros, 0)
    OR w.sequence <> coalesce(l.lines, 0) OR w.balance_micros - w.reserved_micros < - w.credit_limit_micros::numeric
 """
+# What is set aside is what holds hold.
+_BROKEN_RESERVES = """
+SELECT w.id, w.reserved_micros, coalesce(h.held, 0) AS held FROM wallets w
+LEFT JOIN (SELECT a.root_id, a.wallet_id, sum(a.held_micros - a.captured_micros) AS held
+           FROM hold_amounts a JOIN holds h ON h.root_id = a.root_id AND h.id = a.hold_id AND h.state = 1
+           GROUP BY 1, 2) h ON h.root_id = w.root_id AND h.wallet_id = w.id
+WHERE w.reserved_micros <> coalesce(h.held, 0)
+"""
 _ORPHANS = """
 SELECT DISTINCT l.wallet_id FROM lines l
 WHERE NOT EXISTS (SELECT FROM wallets w WHERE w.root_id = l.root_id AND w.id = l.wallet_id)
@@ -88,6 +96,9 @@ async def balances(evidence: Evidence, findings: Findings) -> None:
             f"{format_exact_sum(row['sum'])}, line {row['sequence']} says {format_exact(row['last_balance'])}, "
             f"reserved {format_exact(row['reserved_micros'])}, limit {format_exact(row['credit_limit_micros'])}"
         )
+    async for row in evidence.rows("wallet", _BROKEN_RESERVES):
+        reserved, held = format_exact(row["reserved_micros"]), format_exact_sum(row["held"])
+        findings.fault(f"wallet {row['id']}: {reserved} is reserved, its active holds are {held}")
     async for row in evidence.rows("wallet", _ORPHANS):
         findings.fault(f"lines name the wallet {row['wallet_id']}, which does not exist in their root")
 

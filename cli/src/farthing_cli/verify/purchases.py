@@ -8,11 +8,12 @@ from farthing_cli.verify.evidence import Evidence
 from farthing_cli.verify.findings import Findings
 from farthing_cli.verify.mails import addresses, check_sent
 from farthing_cli.verify.merge import side_by_side
+from farthing_cli.verify.movements import moved_for_a_reason
 
 # Tiers are compared as texts: tier, buyer, seller, net, tax.
 _ORDERS = """
-SELECT o.id AS key, o.root_id, o.number, o.state, o.organization_id, o.seller_id, o.payer_email AS purchaser_email,
-       o.currency, o.transaction_id,
+SELECT o.id AS key, o.root_id, o.number, o.state, o.type, o.organization_id, o.seller_id,
+       o.payer_email AS purchaser_email, o.currency, o.transaction_id,
        (SELECT array_agg(format('%s %s %s %s %s', tier, buyer_id, seller_id, net_micros, tax_micros) ORDER BY tier)
         FROM order_tiers t WHERE t.root_id = o.root_id AND t.order_id = o.id) AS tiers,
        (SELECT net_micros::numeric + tax_micros FROM order_tiers t
@@ -24,7 +25,7 @@ SELECT t.order_id AS key, t.id, t.root_id, t.organization_id, t.order_number, t.
        (SELECT array_agg(format('%s %s %s %s %s', tier, organization_id, seller_id, revenue_micros + clearing_micros,
                                 tax_micros) ORDER BY tier)
         FROM lines l WHERE l.root_id = t.root_id AND l.transaction_id = t.id AND l.type = 2) AS tiers
-FROM transactions t WHERE t.order_id IS NOT NULL AND t.request_key LIKE 'orders:%' ORDER BY t.order_id
+FROM transactions t WHERE t.type = 2 AND t.order_id IS NOT NULL AND t.request_key LIKE 'orders:%' ORDER BY t.order_id
 """
 _TOP_UPS = """
 SELECT t.id AS key, t.root_id, 'top-up ' || t.id AS number, t.organization_id, t.seller_id, t.currency,
@@ -32,7 +33,8 @@ SELECT t.id AS key, t.root_id, 'top-up ' || t.id AS number, t.organization_id, t
        (SELECT count(*) FROM lines l WHERE l.root_id = t.root_id AND l.transaction_id = t.transaction_id) AS lines,
        (SELECT count(*) FROM lines l WHERE l.root_id = t.root_id AND l.transaction_id = t.transaction_id
         AND l.wallet_id = t.wallet_id AND l.type = 1 AND l.amount_micros = t.amount_micros
-        AND l.cash_micros = - t.amount_micros AND l.seller_id = t.seller_id) AS matching,
+        AND CASE t.method WHEN 4 THEN l.credits_micros ELSE l.cash_micros END = - t.amount_micros
+        AND l.seller_id = t.seller_id) AS matching,
        (SELECT count(*) FROM top_ups o WHERE o.transaction_id = t.transaction_id) AS sharing
 FROM top_ups t WHERE t.state = 2 ORDER BY t.id
 """
@@ -50,10 +52,11 @@ LEFT JOIN snapshots s ON s.root_id = d.root_id AND s.organization_id = d.recipie
     AND s.version = d.recipient_version
 WHERE d.type = $1 ORDER BY d.source_id
 """
+_PAID = ("COMPLETED", "PARTLY_REFUNDED", "REFUNDED")
 
 
 async def one_of_each(evidence: Evidence, findings: Findings) -> None:
-    """5: for every completed order and every settled top-up."""
+    """5: for every order that was paid and every settled top-up; and each refund, voucher and adjustment moved once."""
     streams = (
         evidence.rows("orders", _ORDERS),
         evidence.rows("wallet", _CHARGES),
@@ -62,13 +65,17 @@ async def one_of_each(evidence: Evidence, findings: Findings) -> None:
     async for order_id, (orders, charges, receipts) in side_by_side(*streams):
         if not orders:
             findings.fault(f"order {order_id} does not exist, but has {len(charges)} charges, {len(receipts)} receipts")
-        elif orders[0]["state"] == "COMPLETED":
+        elif orders[0]["type"] == "CLOUD_PHONE":
+            # Charged fee by fee, by usage.
+            findings.count("cloud phones")
+        elif orders[0]["state"] in _PAID:
             findings.count("completed orders")
             _check_charge(orders[0], charges, findings)
             _check_receipt(evidence, orders[0], receipts, findings)
         else:
             _check_unpaid(orders[0], charges, receipts, findings)
     await _top_ups(evidence, findings)
+    await moved_for_a_reason(evidence, findings)
     if evidence.environment.get("SMTP_MAILDIR"):
         findings.count("mailboxes reached", evidence.shelf.mail_count())
 

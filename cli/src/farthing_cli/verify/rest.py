@@ -19,18 +19,32 @@ from farthing_cli.verify.findings import Findings
 POLL_S = 0.3
 ADMIN_TIMEOUT_S = 10.0
 
+# An order that waits for money from outside is nobody's work until the money is there.
+_PENDING = (
+    "(state = 'PENDING_PAYMENT' "
+    "AND (payment_method = 'BALANCE' OR top_up_id IS NULL OR payment_received_at IS NOT NULL)) "
+    "OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL)"
+)
 # Work of each service, in the order in which it flows on: what is under way, and what of it is overdue.
 _WORK = {
     "wallet": {
+        # Where there is a checkout page, somebody else is at work.
         "top-ups due": (
-            "SELECT count(*) FROM top_ups WHERE state = 1 AND due_at IS NOT NULL",
+            "SELECT count(*) FROM top_ups WHERE state = 1 AND due_at IS NOT NULL AND checkout_url = ''",
             "SELECT count(*) FROM top_ups WHERE state = 1 AND due_at < farthing_now() - interval '1 minute'",
         ),
     },
     "orders": {
         "orders pending": (
-            "SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT'",
-            "SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT' "
+            f"SELECT count(*) FROM orders WHERE {_PENDING}",  # noqa: S608 - our own words
+            f"SELECT count(*) FROM orders WHERE (({_PENDING}) "  # noqa: S608 - our own words
+            "AND greatest(created_at, payment_received_at) < farthing_now() - interval '1 minute') "
+            "OR (state = 'PENDING_PAYMENT' AND payment_received_at IS NULL "
+            "AND payment_due_at < farthing_now() - interval '1 minute')",
+        ),
+        "refunds pending": (
+            "SELECT count(*) FROM refunds WHERE state = 'PENDING'",
+            "SELECT count(*) FROM refunds WHERE state = 'PENDING' "
             "AND created_at < farthing_now() - interval '1 minute'",
         ),
     },
@@ -133,5 +147,5 @@ def nothing_left(found: Watch, findings: Findings) -> None:
     findings.count("outboxes and consumers", sum(1 for what in found.overdue if "lag" in what or "unpublished" in what))
     for what, number in found.overdue.items():
         findings.expect(number == 0, f"{number} {what}")
-    for what in ("orders pending", "documents to archive", "mails to send"):
+    for what in ("orders pending", "refunds pending", "documents to archive", "mails to send"):
         findings.count(what, found.left[what])

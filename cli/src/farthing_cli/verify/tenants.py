@@ -24,11 +24,18 @@ _OWNERS = {
         ("transactions", "organization_id"),
         ("lines", "organization_id"),
         ("top_ups", "organization_id"),
+        ("hold_amounts", "organization_id"),
+        ("adjustments", "organization_id"),
+        ("balance_rules", "organization_id"),
     ),
     "orders": (
         ("orders", "organization_id"),
         ("order_items", "organization_id"),
         ("order_item_tiers", "buyer_id"),
+        ("refunds", "organization_id"),
+        ("refund_line_tiers", "buyer_id"),
+        ("order_fees", "organization_id"),
+        ("order_fee_tiers", "buyer_id"),
         ("prices", "seller_id"),
         ("taxes", "seller_id"),
     ),
@@ -36,8 +43,19 @@ _OWNERS = {
 }
 # A seller lives in the row's root too, or is the platform, which sells in every root.
 _SELLERS = {
-    "wallet": (("wallets", "seller_id"), ("lines", "seller_id"), ("top_ups", "seller_id")),
-    "orders": (("orders", "seller_id"), ("order_item_tiers", "seller_id")),
+    "wallet": (
+        ("wallets", "seller_id"),
+        ("lines", "seller_id"),
+        ("top_ups", "seller_id"),
+        ("hold_amounts", "seller_id"),
+        ("adjustments", "seller_id"),
+    ),
+    "orders": (
+        ("orders", "seller_id"),
+        ("order_item_tiers", "seller_id"),
+        ("refund_line_tiers", "seller_id"),
+        ("order_fee_tiers", "seller_id"),
+    ),
     # The platform is told of money that it keeps for a top-level partner.
     "documents": (("documents", "issuer_id"), ("notices", "organization_id"), ("notices", "issuer_id")),
 }
