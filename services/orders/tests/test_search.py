@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from farthing.orders.v1 import orders_pb2
+from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_stack.stack import Stack
@@ -28,7 +28,7 @@ from servicekit.scope import EVERYTHING
 from servicekit.testing import as_caller, as_service, service_database
 from sqlalchemy import text
 
-from .conftest import NOON, problem_of
+from .conftest import NOON, World, problem_of
 from .shelf import DIMENSIONS, Shelf, add, draw, draw_filter, fill
 
 VIEWERS = ("", "platform", "partner", "reseller", "customer", "direct", "other", "stranger")
@@ -418,6 +418,33 @@ async def test_names_of_ten_thousand_letters_are_found(shelf: Shelf) -> None:
     for part in ("a" * 10_000, "A" * 5_000, "b" * 30 + "SS", "bß", "bb"):
         length = await check(shelf, "", OrderFilter(product_names=(part,)), OrderOrder.NEWEST)
         assert 0 < length < len(shelf.orders), part[:20]
+
+
+async def test_products_of_ten_thousand_letters_are_sold_and_found(world: World) -> None:
+    """Given products with names of 10,000 letters, when listed, offered, bought and searched, then each is there."""
+    names = [letter * 10_000 for letter in "xy"]
+    for name in names:
+        sku_id = await world.sku(catalogue_pb2.PRODUCT_TYPE_PACKAGE, name)
+        for seller in world.sellers:
+            await world.price(seller, sku_id, 100)
+        await world.place(world.purchase(sku_id=sku_id))
+    for method, request, repeated in (
+        ("ListProducts", catalogue_pb2.ListProductsRequest(page_size=1), "products"),
+        ("ListOffers", catalogue_pb2.ListOffersRequest(page_size=1), "offers"),
+    ):
+        listed = []
+        while True:
+            response = await world.call(world.customer, method, request)
+            listed += [getattr(each, "product", each).name for each in getattr(response, repeated)]
+            request.page_token = response.next_page_token
+            assert len(request.page_token) < 2000
+            if not request.page_token:
+                break
+        assert [name for name in listed if name in names] == names
+        assert listed == sorted(listed)
+    request = orders_pb2.ListOrdersRequest(filter=orders_pb2.OrderFilter(product_names=["Y" * 10_000]))
+    found_orders = (await world.call(world.customer, "ListOrders", request)).orders
+    assert [each.items[0].product_name for each in found_orders] == names[1:]
 
 
 async def test_the_indexes_serve_the_routes(shelf: Shelf) -> None:

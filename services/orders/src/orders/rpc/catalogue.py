@@ -41,11 +41,15 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
     ) -> catalogue_pb2.ListProductsResponse:
         size = page_size(request.page_size)
         cursor = self._reads.pager.decode(request.page_token)
-        after = (cursor["name"], UUID(cursor["id"])) if cursor else None
+        after = UUID(cursor["id"]) if cursor else None
         async with self._reads.database.transaction(current_call().scope) as connection:
             found = await catalogue_store.list_products(connection, after, size + 1)
         products, token = self._reads.page(
-            found, size, product_to_message, lambda product: {"name": product.name, "id": str(product.id)}
+            # Not its name: that may be longer than a token can be.
+            found,
+            size,
+            product_to_message,
+            lambda product: {"id": str(product.id)},
         )
         return catalogue_pb2.ListProductsResponse(products=products, next_page_token=token)
 
@@ -92,7 +96,7 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
             raise invalid("Offers are made to organizations: call with the token of a member.")
         size = page_size(request.page_size)
         cursor = self._reads.pager.decode(request.page_token)
-        after = (cursor["product"], cursor["code"], UUID(cursor["id"])) if cursor else None
+        after = UUID(cursor["id"]) if cursor else None
         # The chain's prices decide what is offered, and nobody sees its seller's.
         async with self._reads.database.transaction(EVERYTHING) as connection:
             chain = await find_chain(connection, buyer_id)
@@ -104,6 +108,6 @@ class CatalogueRpc(catalogue_pb2_grpc.CatalogueServiceServicer):
             found,
             size,
             offer_to_message,
-            lambda offer: {"product": offer.product.name, "code": offer.sku.code, "id": str(offer.sku.id)},
+            lambda offer: {"id": str(offer.sku.id)},
         )
         return catalogue_pb2.ListOffersResponse(offers=offers, next_page_token=token)

@@ -40,7 +40,9 @@ _ADD_SKU = text("""
 """)
 _PRODUCTS = text("""
     SELECT root_id, id, type, name, created_at FROM products
-    WHERE (name, id) > (:name, :id) ORDER BY name, id LIMIT :count
+    WHERE CAST(:after_id AS uuid) IS NULL
+       OR (name, id) > (SELECT a.name, a.id FROM products AS a WHERE a.id = :after_id)
+    ORDER BY name, id LIMIT :count
 """)
 _SKUS_OF = text("""
     SELECT id, product_id, code, name, unit, contents FROM skus
@@ -86,10 +88,9 @@ async def add_sku(connection: AsyncConnection, root_id: UUID, sku: Sku, created_
     return (await connection.execute(_ADD_SKU, row)).rowcount == 1
 
 
-async def list_products(connection: AsyncConnection, after: tuple[str, UUID] | None, count: int) -> list[Product]:
-    """Up to `count` products with their SKUs, by name, after the one of (name, id)."""
-    name, product_id = after or ("", DEFAULT_SKU)
-    rows = (await connection.execute(_PRODUCTS, {"name": name, "id": product_id, "count": count})).all()
+async def list_products(connection: AsyncConnection, after_id: UUID | None, count: int) -> list[Product]:
+    """Up to `count` products with their SKUs, by name, after the one of that id."""
+    rows = (await connection.execute(_PRODUCTS, {"after_id": after_id, "count": count})).all()
     skus: dict[UUID, list[Sku]] = {row.id: [] for row in rows}
     for sku in (await connection.execute(_SKUS_OF, {"product_ids": list(skus)})).all():
         skus[sku.product_id].append(_sku(sku))
@@ -312,7 +313,9 @@ _OFFERS = text("""
     JOIN products AS p ON p.root_id = s.root_id AND p.id = s.product_id
     WHERE own.root_id = ANY (:root_ids) AND own.seller_id = :seller_id AND own.currency = :currency
       AND own.validity @> CAST(:at AS timestamptz)
-      AND (p.name, s.code, s.id) > (:product_name, :code, :id)
+      AND (CAST(:after_id AS uuid) IS NULL OR (p.name, s.code, s.id) > (
+           SELECT q.name, t.code, t.id FROM skus AS t
+           JOIN products AS q ON q.root_id = t.root_id AND q.id = t.product_id WHERE t.id = :after_id))
       AND (SELECT count(*) FROM prices AS every
            WHERE every.root_id = ANY (:root_ids) AND every.seller_id = ANY (:seller_ids)
              AND every.sku_id = own.sku_id AND every.currency = :currency
@@ -322,13 +325,12 @@ _OFFERS = text("""
 
 
 async def list_offers(
-    connection: AsyncConnection, chain: Chain, at: datetime, after: tuple[str, str, UUID] | None, count: int
+    connection: AsyncConnection, chain: Chain, at: datetime, after_id: UUID | None, count: int
 ) -> list[Offer]:
     """SKUs that every seller of the chain has a price for, by product name, with the buyer's own price and tax.
 
-    After the one of (product name, code, id). Needs scope EVERYTHING.
+    After that of the SKU `after_id`. Needs scope EVERYTHING.
     """
-    product_name, code, sku_id = after or ("", "", DEFAULT_SKU)
     seller_id = chain.seller_ids[0]
     key = {
         "root_ids": list(chain.root_ids),
@@ -337,8 +339,7 @@ async def list_offers(
         "currency": chain.currency,
         "at": at,
     }
-    place = {"product_name": product_name, "code": code, "id": sku_id, "count": count}
-    rows = (await connection.execute(_OFFERS, {**key, **place})).all()
+    rows = (await connection.execute(_OFFERS, {**key, "after_id": after_id, "count": count})).all()
     prices = await price_list(connection, chain, [row.id for row in rows], at)
     offers = []
     for row in rows:
