@@ -98,6 +98,19 @@ FAULTS = {
         "CREATE TABLE kept_notices AS SELECT * FROM notices; UPDATE notices SET event_id = gen_random_uuid()",
         "UPDATE notices n SET event_id = k.event_id FROM kept_notices k WHERE k.id = n.id; DROP TABLE kept_notices",
     ),
+    "a voucher that was never made": (
+        {5},
+        "wallet",
+        "CREATE TABLE kept_top_ups AS SELECT id, method FROM top_ups WHERE method IN (1, 2); "
+        "UPDATE top_ups SET method = 4 WHERE id IN (SELECT id FROM kept_top_ups)",
+        "UPDATE top_ups t SET method = k.method FROM kept_top_ups k WHERE k.id = t.id; DROP TABLE kept_top_ups",
+    ),
+    "money for an order that is not held": (
+        {5},
+        "wallet",
+        "UPDATE top_ups SET order_id = gen_random_uuid() WHERE order_id IS NULL AND state = 2",
+        "UPDATE top_ups SET order_id = NULL WHERE hold_id IS NULL",
+    ),
     "an amount of an order": (
         {5},
         "orders",

@@ -286,6 +286,14 @@ async def test_the_answer_of_a_checkout_is_replayed(shop: Shop, tree: Tree, wall
     assert {answer.id for answer in answers} == {again.id}
     assert {answer.checkout_url for answer in answers} == {answers[0].checkout_url}
     assert len([s for s in shop.stripe.sessions.values() if s["metadata"].get("top_up_id") == again.id]) == 1
+    off = payments_pb2.UpdatePaymentAccountRequest(request_id=request_id(), payment_account=Account(id=account.id))
+    off.update_mask.paths.append("enabled")
+    with member_of(tree.reseller):
+        await shop.payments.UpdatePaymentAccount(off, None)
+    with member_of(tree.customer):
+        assert await shop.top_ups.CreateTopUp(request, None) == again
+        with refused("PAYMENT_ACCOUNT_UNUSABLE"):
+            await shop.top_ups.CreateTopUp(asked(wallet, 10, PROVIDER), None)
     assert await shop.house.balance_micros(wallet) == 10_000_000
 
 

@@ -42,6 +42,22 @@ _UNKNOWN_RECHARGES = """
 SELECT t.id FROM transactions t
 WHERE t.type = 1 AND NOT EXISTS (SELECT FROM top_ups u WHERE u.root_id = t.root_id AND u.transaction_id = t.id)
 """
+# What arrived for an order was held for it.
+_UNHELD = """
+SELECT t.id FROM top_ups t WHERE t.state = 2 AND t.order_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM holds h JOIN hold_amounts a ON a.root_id = h.root_id AND a.hold_id = h.id
+    WHERE h.root_id = t.root_id AND h.id = t.hold_id AND h.order_id = t.order_id
+    AND a.wallet_id = t.wallet_id AND a.held_micros = t.amount_micros)
+"""
+# A used voucher became a top-up of its worth with its seller. The platform's vouchers live in its own root, so roots
+# are not compared.
+_VOUCHERS = """
+SELECT 'voucher ' || v.number || ' of lot ' || v.lot_id AS what
+FROM vouchers v JOIN voucher_lots l ON l.root_id = v.root_id AND l.id = v.lot_id
+WHERE v.top_up_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM top_ups t WHERE t.id = v.top_up_id AND t.method = 4 AND t.state = 2 AND t.seller_id = l.seller_id
+    AND t.amount_micros = l.amount_micros AND t.currency = l.currency)
+"""
 _RECEIPTS = """
 SELECT d.source_id AS key, d.root_id, d.number, d.state, d.issuer_id, d.recipient_id, d.order_number, d.currency,
        d.total_micros, d.sha256, x.state AS delivery, x.message_id, x.recipients, x.accepted, x.refused,
@@ -96,6 +112,10 @@ async def _top_ups(evidence: Evidence, findings: Findings) -> None:
         _check_receipt(evidence, top_up, receipts, findings)
     async for row in evidence.rows("wallet", _UNKNOWN_RECHARGES):
         findings.fault(f"the recharge {row['id']} belongs to no settled top-up")
+    async for row in evidence.rows("wallet", _UNHELD):
+        findings.fault(f"the top-up {row['id']} is for an order, but was not held for it")
+    async for row in evidence.rows("wallet", _VOUCHERS):
+        findings.fault(f"{row['what']} did not become a top-up of its worth")
 
 
 def _check_charge(order: Any, charges: list[Any], findings: Findings) -> None:

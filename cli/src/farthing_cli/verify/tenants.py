@@ -26,7 +26,12 @@ _OWNERS = {
         ("top_ups", "organization_id"),
         ("hold_amounts", "organization_id"),
         ("adjustments", "organization_id"),
+        ("payment_accounts", "seller_id"),
+        ("payment_methods", "organization_id"),
+        ("payment_events", "seller_id"),
         ("balance_rules", "organization_id"),
+        ("voucher_lots", "seller_id"),
+        ("vouchers", "seller_id"),
     ),
     "orders": (
         ("orders", "organization_id"),
@@ -77,6 +82,16 @@ _STRAY = {
         SELECT 'top-up ' || t.id || ' names another owner or seller than its wallet'
         FROM top_ups t JOIN wallets w ON w.id = t.wallet_id
         WHERE (t.root_id, t.organization_id, t.seller_id) <> (w.root_id, w.organization_id, w.seller_id)
+        UNION ALL
+        SELECT 'top-up ' || t.id || ' is paid at an account of another seller'
+        FROM top_ups t LEFT JOIN payment_accounts a ON a.id = t.payment_account_id
+        WHERE t.payment_account_id IS NOT NULL AND a.seller_id IS DISTINCT FROM t.seller_id
+        UNION ALL
+        SELECT 'payment method ' || m.id || ' is saved for another wallet than its owner''s, or with another seller'
+        FROM payment_methods m JOIN wallets w ON w.id = m.wallet_id
+        LEFT JOIN payment_accounts a ON a.id = m.payment_account_id
+        WHERE (m.root_id, m.organization_id) <> (w.root_id, w.organization_id)
+           OR a.seller_id IS DISTINCT FROM w.seller_id
         UNION ALL
         SELECT 'transaction ' || t.id || ' has lines in another root'
         FROM transactions t JOIN lines l ON l.transaction_id = t.id WHERE l.root_id <> t.root_id

@@ -44,17 +44,12 @@ async def set_rules(
 ) -> payments_pb2.BalanceRules:
     """Replaces a wallet's rules; both begin anew."""
     found = await seen_wallet(database, request.wallet_id)
-    with refusals_told():
-        low = await _low(found, request)
-        auto = await _auto(database, providers, found, request)
 
     async def change(connection: AsyncConnection) -> payments_pb2.BalanceRules:
         wallet = await wallets.lock(connection, found.root_id, found.id)
         check_open(wallet)
-        if auto is not None and auto.payment_method_id is not None:
-            method = await payments.find_method(connection, auto.payment_method_id)
-            if method is None or not method.is_active:
-                raise Refused("NOT_FOUND", f"payment method '{auto.payment_method_id}' on this wallet")
+        low = _low(wallet, request)
+        auto = await _auto(connection, providers, wallet, request)
         before = await store.find(connection, wallet.root_id, wallet.id)
         after = BalanceRules(wallet.root_id, wallet.id, wallet.organization_id, wallet.currency, low, auto)
         await store.save(connection, after)
@@ -168,7 +163,7 @@ async def _asked_for(connection: AsyncConnection, wallet: Wallet, auto: AutoTopU
     return top_up
 
 
-async def _low(wallet: Wallet, request: payments_pb2.SetBalanceRulesRequest) -> Watch | None:
+def _low(wallet: Wallet, request: payments_pb2.SetBalanceRulesRequest) -> Watch | None:
     if not request.HasField("low_balance_threshold"):
         return None
     threshold = money_from_message(request.low_balance_threshold, "low_balance_threshold")
@@ -177,7 +172,7 @@ async def _low(wallet: Wallet, request: payments_pb2.SetBalanceRulesRequest) -> 
 
 
 async def _auto(
-    database: Database, providers: Providers, wallet: Wallet, request: payments_pb2.SetBalanceRulesRequest
+    connection: AsyncConnection, providers: Providers, wallet: Wallet, request: payments_pb2.SetBalanceRulesRequest
 ) -> AutoTopUp | None:
     if not request.HasField("auto_top_up"):
         return None
@@ -187,8 +182,8 @@ async def _auto(
     rules.check_threshold(wallet, threshold, "auto_top_up.threshold")
     rules.check_amount(wallet, amount)
     if asked.payment_method_id:
-        method = await usable_method(database, wallet, asked.payment_method_id)
-        hosted, _ = await account_for(database, providers.hosted, wallet, str(method.payment_account_id))
+        method = await usable_method(connection, wallet, asked.payment_method_id)
+        hosted, _ = await account_for(connection, providers.hosted, wallet, str(method.payment_account_id))
         if not hosted.accepts_amount(amount):
             text = "The amount is finer than the payment provider can collect; use the currency's smallest unit."
             raise invalid(text, {"auto_top_up.amount": text}, reason="AMOUNT_OUT_OF_RANGE")

@@ -11,6 +11,7 @@ from servicekit.database import Database
 from servicekit.ids import new_id
 from servicekit.problems import not_found, unavailable
 from servicekit.requests import once
+from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.clients.providers import UnusableError
@@ -32,19 +33,22 @@ async def create_setup_session(
 ) -> payments_pb2.SetupSession:
     """A page of the provider's on which a method for the wallet is saved; a repeat gives the same page."""
     found = await seen_wallet(database, request.wallet_id)
-    with refusals_told():
-        check_open(found)
-        hosted, account = await account_for(database, providers.hosted, found, request.payment_account_id)
+    hosted = providers.hosted
 
     async def change(connection: AsyncConnection) -> payments_pb2.SetupSession:
         wallet = await wallets.keep(connection, found.root_id, found.id)
         check_open(wallet)
+        _, account = await account_for(connection, hosted, wallet, request.payment_account_id)
         session_id = new_id()
         await payments.add_setup(connection, session_id, wallet, account)
         return payments_pb2.SetupSession(id=str(session_id))
 
     with refusals_told():
         session = await once(database, found.root_id, request, payments_pb2.SetupSession, change)
+        async with database.transaction(EVERYTHING) as connection:
+            account = await payments.setup_account(connection, UUID(session.id))
+        if hosted is None or account is None:
+            raise rules.unusable("the seller's payment account cannot be used")
         try:
             async with asyncio.timeout(PROVIDER_TIMEOUT_S):
                 page = await hosted.begin_setup(account, UUID(session.id), found.currency)

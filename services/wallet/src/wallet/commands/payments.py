@@ -10,7 +10,6 @@ from servicekit.database import Database
 from servicekit.ids import new_id, parse_id
 from servicekit.problems import not_found
 from servicekit.requests import once
-from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.clients.providers import HostedProvider, UnusableError
@@ -65,19 +64,17 @@ async def update_account(
 
 
 async def account_for(
-    database: Database, hosted: HostedProvider | None, wallet: Wallet, account_id: str
+    connection: AsyncConnection, hosted: HostedProvider | None, wallet: Wallet, account_id: str
 ) -> tuple[HostedProvider, PaymentAccount]:
     """The account of the wallet's seller at which its owner may pay: the one named, or the first that is enabled.
 
-    Refuses PAYMENT_ACCOUNT_UNUSABLE.
+    Refuses PAYMENT_ACCOUNT_UNUSABLE. Needs scope EVERYTHING: a buyer does not see its seller.
     """
-    async with database.transaction(EVERYTHING) as connection:
-        if account_id:
-            account = await store.find(connection, UUID(account_id))
-        else:
-            accounts = await store.page(connection, wallet.seller_id)
-            offered = [each for each in accounts if each.provider is Provider.STRIPE and each.enabled]
-            account = offered[0] if offered else None
+    if account_id:
+        account = await store.find(connection, UUID(account_id))
+    else:
+        accounts = await store.page(connection, wallet.seller_id)
+        account = next((each for each in accounts if each.provider is Provider.STRIPE and each.enabled), None)
     usable = rules.check_usable(account, wallet.seller_id)
     if hosted is None:
         raise rules.unusable("payments through a provider are not offered here")
@@ -88,10 +85,9 @@ async def account_for(
     return hosted, usable
 
 
-async def usable_method(database: Database, wallet: Wallet, method_id: str) -> SavedMethod:
+async def usable_method(connection: AsyncConnection, wallet: Wallet, method_id: str) -> SavedMethod:
     """The wallet's saved method of that id. Refuses NOT_FOUND."""
-    async with database.transaction(EVERYTHING) as connection:
-        method = await store.find_method(connection, UUID(method_id))
+    method = await store.find_method(connection, UUID(method_id))
     if method is None or method.wallet_id != wallet.id or not method.is_active:
         raise Refused("NOT_FOUND", f"payment method '{method_id}' on this wallet")
     return method

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from directory import store as directory
 from farthing.wallet.v1 import wallets_pb2
-from money import format_exact
+from money import Money, format_exact
 from servicekit import audit
 from servicekit.call import current_call
 from servicekit.database import Database
@@ -63,14 +63,11 @@ async def create_top_up(
 ) -> wallets_pb2.TopUp:
     """Asks for a top-up; one through a provider is settled or failed when this returns, or pending if it says so."""
     found = await seen_wallet(database, request.wallet_id)
-    with refusals_told():
-        wanted = await _wanted(database, providers, request, found)
-    method = wanted.method
+    method = method_from_number(request.method)
 
     async def change(connection: AsyncConnection) -> wallets_pb2.TopUp:
         wallet = await wallets.keep(connection, found.root_id, found.id)
-        rules.check_amount(wallet, wanted.amount)
-        top_up = replace(wanted, created_at=await top_ups.now(connection))
+        top_up = await _wanted(connection, providers, request, wallet)
         await top_ups.add(connection, top_up, look_after=None if method is Method.MANUAL else LOOK_AFTER)
         return top_up_to_message(top_up)
 
@@ -235,38 +232,43 @@ async def _apply(connection: AsyncConnection, top_up: TopUp, outcome: Outcome) -
 
 
 async def _wanted(
-    database: Database, providers: Providers, request: wallets_pb2.CreateTopUpRequest, wallet: Wallet
+    connection: AsyncConnection, providers: Providers, request: wallets_pb2.CreateTopUpRequest, wallet: Wallet
 ) -> TopUp:
     """The top-up as it is asked for, in the caller's name; where a service names nobody, in the boss's."""
     rules.check_earmark(
         actor(), request.order_id, request.order_number, request.created_by_name or request.created_by_email
     )
-    method, account_id, saved_id = await _way(database, providers, request, wallet)
-    async with database.transaction(EVERYTHING) as connection:
-        name, email = request.created_by_name, request.created_by_email
-        if not (name or email):
-            name, email = await in_whose_name(connection, wallet)
-        return TopUp(
-            id=new_id(),
-            root_id=wallet.root_id,
-            wallet_id=wallet.id,
-            organization_id=wallet.organization_id,
-            seller_id=wallet.seller_id,
-            amount=money_from_message(request.amount, "amount"),
-            method=method,
-            payment_token=request.payment_token if method is Method.SANDBOX else "",
-            created_by_name=name,
-            created_by_email=email,
-            created_at=await top_ups.now(connection),
-            order_id=parse_id(request.order_id),
-            order_number=request.order_number,
-            payment_account_id=account_id,
-            payment_method_id=saved_id,
-        )
+    amount = money_from_message(request.amount, "amount")
+    rules.check_amount(wallet, amount)
+    method, account_id, saved_id = await _way(connection, providers, request, wallet, amount)
+    name, email = request.created_by_name, request.created_by_email
+    if not (name or email):
+        name, email = await in_whose_name(connection, wallet)
+    return TopUp(
+        id=new_id(),
+        root_id=wallet.root_id,
+        wallet_id=wallet.id,
+        organization_id=wallet.organization_id,
+        seller_id=wallet.seller_id,
+        amount=amount,
+        method=method,
+        payment_token=request.payment_token if method is Method.SANDBOX else "",
+        created_by_name=name,
+        created_by_email=email,
+        created_at=await top_ups.now(connection),
+        order_id=parse_id(request.order_id),
+        order_number=request.order_number,
+        payment_account_id=account_id,
+        payment_method_id=saved_id,
+    )
 
 
 async def _way(
-    database: Database, providers: Providers, request: wallets_pb2.CreateTopUpRequest, wallet: Wallet
+    connection: AsyncConnection,
+    providers: Providers,
+    request: wallets_pb2.CreateTopUpRequest,
+    wallet: Wallet,
+    amount: Money,
 ) -> tuple[Method, UUID | None, UUID | None]:
     """How it is paid, with the seller's account and the buyer's saved method, where there are."""
     method = method_from_number(request.method)
@@ -285,12 +287,11 @@ async def _way(
     saved = None
     account_id = request.payment_account_id
     if request.payment_method_id:
-        saved = await usable_method(database, wallet, request.payment_method_id)
+        saved = await usable_method(connection, wallet, request.payment_method_id)
         if account_id and UUID(account_id) != saved.payment_account_id:
             raise _bad("payment_account_id", "The payment method was saved at another account; leave it empty.")
         account_id = str(saved.payment_account_id)
-    hosted, account = await account_for(database, providers.hosted, wallet, account_id)
-    amount = money_from_message(request.amount, "amount")
+    hosted, account = await account_for(connection, providers.hosted, wallet, account_id)
     if not hosted.accepts_amount(amount):
         text = "The amount is finer than the payment provider can collect; use the currency's smallest unit."
         raise invalid(text, {"amount": text}, reason="AMOUNT_OUT_OF_RANGE")

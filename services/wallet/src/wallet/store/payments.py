@@ -49,6 +49,9 @@ _ADD_SETUP = text(
 _SETUP_WALLET = text(
     "SELECT root_id, wallet_id FROM setup_sessions WHERE id = :id AND payment_account_id = :payment_account_id"
 )
+_SETUP_ACCOUNT = text(
+    "SELECT a.* FROM setup_sessions s JOIN payment_accounts a ON a.id = s.payment_account_id WHERE s.id = :id"
+)
 _ADD_METHOD = text(
     "INSERT INTO payment_methods (root_id, id, wallet_id, organization_id, payment_account_id, provider, display_name,"
     " provider_customer, provider_method) VALUES (:root_id, :id, :wallet_id, :organization_id, :payment_account_id,"
@@ -123,6 +126,12 @@ async def setup_wallet(
     """Root and id of the wallet that the account's setup session is for, or None where it has no such session."""
     row = (await connection.execute(_SETUP_WALLET, {"id": session_id, "payment_account_id": account.id})).one_or_none()
     return None if row is None else (row.root_id, row.wallet_id)
+
+
+async def setup_account(connection: AsyncConnection, session_id: UUID) -> PaymentAccount | None:
+    """The account at which a setup session saves its method. Needs scope EVERYTHING."""
+    row = (await connection.execute(_SETUP_ACCOUNT, {"id": session_id})).one_or_none()
+    return None if row is None else _read(row)
 
 
 async def add_method(connection: AsyncConnection, method: SavedMethod) -> bool:
