@@ -14,6 +14,7 @@ from directory import store as directory
 from directory.domain import Organization
 from farthing.orders.events.v1.events_pb2 import OrdersEvent
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
+from farthing.usage.events.v1.events_pb2 import UsageEvent
 from farthing.wallet.events.v1.events_pb2 import WalletEvent
 from google.type.money_pb2 import Money
 from local_stack.stack import Stack
@@ -156,6 +157,8 @@ class World:
         async with self.database.transaction(EVERYTHING) as connection:
             if isinstance(event, WalletEvent):
                 await hearing.on_wallet_event(connection, event, meta)
+            elif isinstance(event, UsageEvent):
+                await hearing.on_usage_event(connection, event, meta)
             else:
                 raise TypeError(event)
 

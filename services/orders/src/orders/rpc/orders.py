@@ -15,11 +15,13 @@ from servicekit.problems import not_found
 from orders.commands.orders import Orders, find_key
 from orders.commands.refunds import Refunds
 from orders.convert.orders import order_to_message
+from orders.convert.phones import fee_to_message
 from orders.convert.refunds import refund_to_message
 from orders.domain.numbers import parse_order_number
 from orders.rpc.order_lists import OrderLists
 from orders.rpc.reads import Context, Reads
 from orders.store import orders as order_store
+from orders.store import phones as phone_store
 from orders.store import refunds as refund_store
 
 
@@ -65,6 +67,26 @@ class OrderRpc(orders_pb2_grpc.OrderServiceServicer):
             request.order_id,
         )
         return orders_pb2.ListRefundsResponse(refunds=refunds, next_page_token=token)
+
+    async def ListRunningFees(
+        self, request: orders_pb2.ListRunningFeesRequest, context: Context
+    ) -> orders_pb2.ListRunningFeesResponse:
+        call = current_call()
+        size = page_size(request.page_size)
+        cursor = self._reads.pager.decode(request.page_token, bound_to=request.order_id)
+        after = (datetime.fromisoformat(cursor["period_from"]), UUID(cursor["id"])) if cursor else None
+        key = await find_key(self._reads.database, request.order_id)
+        async with self._reads.database.transaction(call.scope) as connection:
+            order = await order_store.get_order(connection, key)
+            found = await phone_store.list_fees(connection, key, after, size + 1)
+        fees, token = self._reads.page(
+            found,
+            size,
+            lambda fee: fee_to_message(fee, order.currency, call.principal.organization_id),
+            lambda fee: {"period_from": fee.period_from.isoformat(), "id": str(fee.id)},
+            request.order_id,
+        )
+        return orders_pb2.ListRunningFeesResponse(fees=fees, next_page_token=token)
 
     async def GetOrder(self, request: orders_pb2.GetOrderRequest, context: Context) -> orders_pb2.Order:
         return await self._read(request.id)

@@ -18,10 +18,10 @@ from orders.store.scopes import within
 _ADD_ORDER = text("""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
                         payer_email, payment_method, payment_token, payment_due_at, currency, total_micros,
-                        name_ids, charge_lease_until, created_at)
+                        name_ids, cloud_phone_id, cloud_phone_name, powered_up_at, charge_lease_until, created_at)
     VALUES (:root_id, :id, :number, :state, :type, :organization_id, :seller_id, :payer_subject, :payer_name,
             :payer_email, :payment_method, :payment_token, :payment_due_at, :currency, :total_micros,
-            :name_ids, farthing_now() + :lease, :created_at)
+            :name_ids, :cloud_phone_id, :cloud_phone_name, :powered_up_at, farthing_now() + :lease, :created_at)
     ON CONFLICT (root_id, number) DO NOTHING
 """)
 _ADD_ITEM = text("""
@@ -95,7 +95,7 @@ class OrderKey:
 async def add_order(connection: AsyncConnection, order: Order, lease: timedelta) -> bool:
     """Writes a new order; False, and nothing written, where its number is taken.
 
-    Whoever places it asks the wallet: for the time of `lease` nobody else does.
+    Whoever places it asks the wallet: for the time of `lease` nobody else does. A cloud phone's tiers come by its fees.
     """
     row = {
         "root_id": order.root_id,
@@ -114,13 +114,17 @@ async def add_order(connection: AsyncConnection, order: Order, lease: timedelta)
         "currency": order.currency,
         "total_micros": order.own_tier.gross_micros,
         "name_ids": name_ids(order),
+        "cloud_phone_id": order.phone.id if order.phone else None,
+        "cloud_phone_name": order.phone.name if order.phone else None,
+        "powered_up_at": order.phone.powered_up_at if order.phone else None,
         "lease": lease,
         "created_at": order.created_at,
     }
     if (await connection.execute(_ADD_ORDER, row)).rowcount == 0:
         return False
     await connection.execute(_ADD_ITEM, _item_rows(order))
-    await connection.execute(_ADD_LINE, _line_rows(order))
+    if order.phone is None:
+        await connection.execute(_ADD_LINE, _line_rows(order))
     await add_names(connection, order)
     return True
 

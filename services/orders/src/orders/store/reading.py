@@ -50,8 +50,10 @@ _REFUNDED = text("""
     FROM refunded_lines WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
 """)
 _FEES = text("""
-    SELECT order_id, tier, buyer_id, seller_id, net_micros, tax_micros
-    FROM order_tiers WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids) ORDER BY order_id, tier
+    SELECT order_id, tier, buyer_id, seller_id,
+           sum(net_micros)::bigint AS net_micros, sum(tax_micros)::bigint AS tax_micros
+    FROM order_fee_tiers WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
+    GROUP BY order_id, tier, buyer_id, seller_id ORDER BY order_id, tier
 """)
 
 
