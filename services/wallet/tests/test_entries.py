@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -48,7 +49,13 @@ async def charges(database: Database) -> AsyncIterator[ChargesRpc]:
 @pytest.fixture(scope="session")
 def reads(database: Database) -> Any:
     """The handlers of the ledger's reads."""
-    return wallet_service(EntriesRpc(database), ListsRpc(database, Pager("test")))
+    reads, lists = EntriesRpc(database), ListsRpc(database, Pager("test"))
+    return SimpleNamespace(
+        GetBalance=reads.GetBalance,
+        GetTransaction=reads.GetTransaction,
+        GetSellerAccounts=reads.GetSellerAccounts,
+        ListEntries=lists.ListEntries,
+    )
 
 
 def message(chain: Chain, *prices: tuple[int, int], **fields: Any) -> pb.Charge:
