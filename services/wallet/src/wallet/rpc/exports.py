@@ -1,8 +1,7 @@
 """A wallet's lines as a file, as they were when it was asked for."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import cast
 
 from directory import store as organizations
 from farthing.export.v1.export_pb2 import ExportChunk
@@ -45,17 +44,14 @@ class ExportsRpc:
             ("As of (UTC)", f"{wallet.now:%Y-%m-%d %H:%M:%S}"),
             *filter_facts(request),
         ]
-        chunks = cast(
-            "AsyncGenerator[ExportChunk, None]",
-            export(
-                request.format,
-                file_stem=file_name_stem("balance", f"{name}-{wallet.currency}", wallet.now),
-                sheet_name="Balance details",
-                columns=COLUMNS,
-                batches=self._batches(call.scope, wallet, wanted, order, window),
-                facts=facts,
-                currency_column=CURRENCY_COLUMN,
-            ),
+        chunks = export(
+            request.format,
+            file_stem=file_name_stem("balance", f"{name}-{wallet.currency}", wallet.now),
+            sheet_name="Balance details",
+            columns=COLUMNS,
+            batches=self._batches(call.scope, wallet, wanted, order, window),
+            facts=facts,
+            currency_column=CURRENCY_COLUMN,
         )
         # When it is closed it ends its worker, and the batches.
         async with aclosing(chunks):
