@@ -18,7 +18,16 @@ WITHOUT_ROW_SECURITY = {"outbox", "inbox", "requests", "migrations"}
 OF_THE_PLATFORM = {"orders": {"products", "skus"}}
 # What must never change once it is written: the ledger, the archive, what was sold, what was answered.
 APPEND_ONLY = {
-    "orders": {"inbox", "requests", "order_items", "order_item_tiers"},
+    "orders": {
+        "inbox",
+        "requests",
+        "order_items",
+        "order_item_tiers",
+        "refund_line_tiers",
+        "order_fees",
+        "order_fee_tiers",
+        "audit_events",
+    },
     "wallet": {"inbox", "requests", "transactions", "lines"},
     "subscriptions": {"inbox", "requests"},
     "documents": {"inbox", "requests", "snapshots", "manifest"},

@@ -84,6 +84,7 @@ async def one_of_each(evidence: Evidence, findings: Findings) -> None:
         elif orders[0]["type"] == "CLOUD_PHONE":
             # Charged fee by fee, by usage.
             findings.count("cloud phones")
+            _check_phone(orders[0], charges, receipts, findings)
         elif orders[0]["state"] in _PAID:
             findings.count("completed orders")
             _check_charge(orders[0], charges, findings)
@@ -116,6 +117,14 @@ async def _top_ups(evidence: Evidence, findings: Findings) -> None:
         findings.fault(f"the top-up {row['id']} is for an order, but was not held for it")
     async for row in evidence.rows("wallet", _VOUCHERS):
         findings.fault(f"{row['what']} did not become a top-up of its worth")
+
+
+def _check_phone(order: Any, charges: list[Any], receipts: list[Any], findings: Findings) -> None:
+    if charges or receipts:
+        findings.fault(
+            f"order {order['number']} is a cloud phone's, but has {len(charges)} charges as a purchase, "
+            f"{len(receipts)} receipts"
+        )
 
 
 def _check_charge(order: Any, charges: list[Any], findings: Findings) -> None:

@@ -1,10 +1,14 @@
 """Adds products and SKUs, and sets prices and taxes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from directory import store as directory
 from farthing.orders.v1 import catalogue_pb2 as pb
+from money import format_exact
+from servicekit import audit
 from servicekit.call import current_call
 from servicekit.clock import Clock
 from servicekit.database import Database
@@ -53,6 +57,15 @@ class Catalogue:
         async def change(connection: AsyncConnection) -> pb.Product:
             product = Product(platform_id, new_id(), type_, request.name, self.clock.now())
             await store.add_product(connection, product)
+            after = {"type": type_.value, "name": product.name}
+            await _record(
+                connection,
+                Seller(platform_id, platform_id),
+                "PRODUCT_CREATED",
+                target_id=product.id,
+                after=after,
+                request_id=request.request_id,
+            )
             return product_to_message(product)
 
         return await once(self.database, platform_id, request, pb.Product, change)
@@ -69,6 +82,15 @@ class Catalogue:
             sku = Sku(new_id(), product_id, request.code, request.name, request.unit, contents)
             if not await store.add_sku(connection, platform_id, sku, self.clock.now()):
                 raise already_exists(f"There is a SKU with the code '{request.code}' already; choose another code.")
+            after = {"product_id": str(product_id), "code": sku.code, "name": sku.name}
+            await _record(
+                connection,
+                Seller(platform_id, platform_id),
+                "SKU_CREATED",
+                target_id=sku.id,
+                after=after,
+                request_id=request.request_id,
+            )
             return sku_to_message(sku)
 
         return await once(self.database, platform_id, request, pb.Sku, change)
@@ -96,6 +118,14 @@ class Catalogue:
                     valid_to=placement.valid_to,
                 )
                 await store.add_price(connection, price, placement, now)
+                after = {
+                    "sku_id": str(sku_id),
+                    "unit_price": f"{format_exact(price.unit_price_micros)} {price.currency}",
+                    **_validity(price),
+                }
+                await _record(
+                    connection, seller, "PRICE_SET", target_id=price.id, after=after, request_id=request.request_id
+                )
             except (ValidFromPast, ValidityOverlap) as error:
                 raise _validity_problem("price", error) from None
             return price_to_message(price)
@@ -125,6 +155,15 @@ class Catalogue:
                     valid_to=placement.valid_to,
                 )
                 await store.add_tax(connection, tax, placement, now)
+                after = {
+                    "sku_id": str(sku_id or ""),
+                    "name": tax.name,
+                    "rate_ppm": tax.rate_ppm,
+                    **_validity(tax),
+                }
+                await _record(
+                    connection, seller, "TAX_SET", target_id=tax.id, after=after, request_id=request.request_id
+                )
             except (ValidFromPast, ValidityOverlap) as error:
                 raise _validity_problem("tax", error) from None
             return tax_to_message(tax)
@@ -155,6 +194,36 @@ class Catalogue:
             if sku_id is not None and sku_id not in await store.find_skus(connection, [sku_id]):
                 raise not_found(f"SKU '{sku_id}'")
         return Seller(organization.root_id, organization.id)
+
+
+_TARGETS = {"PRODUCT_CREATED": "product", "SKU_CREATED": "sku", "PRICE_SET": "price", "TAX_SET": "tax"}
+
+
+async def _record(
+    connection: AsyncConnection,
+    owner: Seller,
+    action: str,
+    *,
+    target_id: UUID,
+    after: Mapping[str, Any],
+    request_id: str,
+) -> None:
+    """Into the audit trail of whose catalogue or price list it is. Nothing there is ever changed, only added to."""
+    trail = audit.Change(
+        root_id=owner.root_id,
+        organization_id=owner.id,
+        action=action,
+        target_type=_TARGETS[action],
+        target_id=str(target_id),
+        after=after,
+        request_id=request_id,
+    )
+    await audit.record(connection, trail)
+
+
+def _validity(valid: Price | Tax) -> dict[str, str]:
+    until = valid.valid_to.isoformat() if valid.valid_to else ""
+    return {"valid_from": valid.valid_from.isoformat(), "valid_to": until}
 
 
 def _validity_problem(what: str, error: ValidFromPast | ValidityOverlap) -> Problem:
