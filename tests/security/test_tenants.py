@@ -51,6 +51,7 @@ async def test_bad_tokens_are_refused_everywhere(world: World) -> None:
                 wallets_pb2.GetBalanceRequest(wallet_id=shop.customer.wallet_id), metadata=sent, timeout=TIMEOUT_S
             ),
             world.documents.ListDocuments(documents_pb2.ListDocumentsRequest(), metadata=sent, timeout=TIMEOUT_S),
+            world.documents.ListNotices(documents_pb2.ListNoticesRequest(), metadata=sent, timeout=TIMEOUT_S),
         ):
             error = await refused(call)
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
