@@ -11,7 +11,10 @@ from rich.table import Table
 
 from bench.harness import ROUNDS_MIN, Effort, Result, versions, write
 
-ROWS = ("charge_rpc", "charges_spread", "charges_hot", "busy_partner", "receipts", "purchase_to_mail", "export")
+ROWS = (
+    *("charge_rpc", "charges_spread", "charges_hot", "busy_partner", "receipts", "purchase_to_mail", "export"),
+    "orders_search",
+)
 
 
 def main() -> None:
