@@ -18,4 +18,9 @@ def test_the_story_holds_and_leaves_the_stack_as_it_was(farthing: Callable[..., 
         assert order["postings"] == 8, "three tiers, the platform's without tax"
         assert order["mailed_to"] == ["maya@lantern.example", "tom@lantern.example"]
     assert told["refusal"]["reason"] == "SELLER_CANNOT_SELL"
+    afterwards = told["afterwards"]
+    assert afterwards["refunded_order"] == told["showcase"][1]["order"]
+    assert afterwards["voucher_amount"] == "10"
+    assert afterwards["second_use"] == "VOUCHER_NOT_VALID"
+    assert afterwards["export_rows"] >= 3, "the two showcase orders and the one paid by bank"
     assert all(part.health == "ok" for part in running_stack.status())

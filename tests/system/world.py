@@ -17,7 +17,13 @@ import grpc
 import grpc.aio
 from farthing.documents.v1 import documents_pb2, documents_pb2_grpc
 from farthing.orders.v1 import catalogue_pb2, catalogue_pb2_grpc, orders_pb2, orders_pb2_grpc
-from farthing.wallet.v1 import organizations_pb2, organizations_pb2_grpc, wallets_pb2, wallets_pb2_grpc
+from farthing.wallet.v1 import (
+    organizations_pb2,
+    organizations_pb2_grpc,
+    vouchers_pb2_grpc,
+    wallets_pb2,
+    wallets_pb2_grpc,
+)
 from google.rpc import error_details_pb2
 from google.type.money_pb2 import Money
 from grpc_status import rpc_status
@@ -89,6 +95,7 @@ class World:
         }
         self.organizations = organizations_pb2_grpc.OrganizationServiceStub(self._channels["wallet"])
         self.wallets = wallets_pb2_grpc.WalletServiceStub(self._channels["wallet"])
+        self.vouchers = vouchers_pb2_grpc.VoucherServiceStub(self._channels["wallet"])
         self.catalogue = catalogue_pb2_grpc.CatalogueServiceStub(self._channels["orders"])
         self.orders = orders_pb2_grpc.OrderServiceStub(self._channels["orders"])
         self.documents = documents_pb2_grpc.DocumentServiceStub(self._channels["documents"])
@@ -275,14 +282,50 @@ class World:
         return await self.wallets.CreateTopUp(request, metadata=self.as_(team, "member"), timeout=TIMEOUT_S)
 
     async def buy(
-        self, team: Team, sku_id: str, quantity: int = 1, *, request_id: str = "", timeout_s: float = TIMEOUT_S
+        self,
+        team: Team,
+        sku_id: str,
+        quantity: int = 1,
+        *,
+        request_id: str = "",
+        timeout_s: float = TIMEOUT_S,
+        **fields: Any,
     ) -> orders_pb2.Order:
-        """A purchase by the team's buyer."""
+        """A purchase by the team's buyer, from the balance unless `fields` say otherwise."""
         request = orders_pb2.PlaceOrderRequest(
             request_id=request_id or f"buy-{tag()}",
             items=[orders_pb2.NewOrderItem(sku_id=sku_id, quantity=quantity)],
+            **fields,
         )
         return await self.orders.PlaceOrder(request, metadata=self.as_(team, "member"), timeout=timeout_s)
+
+    async def order(self, team: Team, order_id: str) -> orders_pb2.Order:
+        """An order as the team sees it."""
+        request = orders_pb2.GetOrderRequest(id=order_id)
+        return await self.orders.GetOrder(request, metadata=self.as_(team), timeout=TIMEOUT_S)
+
+    async def order_in(
+        self, team: Team, order_id: str, state: orders_pb2.Order.State.ValueType, timeout_s: float = 30.0
+    ) -> orders_pb2.Order:
+        """The order once it is in `state`; it may not be there yet."""
+
+        async def there() -> bool:
+            try:
+                return (await self.order(team, order_id)).state == state
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                return False
+
+        await eventually(there, timeout_s=timeout_s, every_s=0.1)
+        return await self.order(team, order_id)
+
+    async def settle(self, seller: Team, top_up_id: str, reference: str = "") -> wallets_pb2.TopUp:
+        """The seller's finance has seen the money."""
+        request = wallets_pb2.SettleTopUpRequest(
+            request_id=f"settle-{top_up_id}", id=top_up_id, bank_reference=reference or f"BANK {top_up_id}"
+        )
+        return await self.wallets.SettleTopUp(request, metadata=self.as_(seller, "finance"), timeout=TIMEOUT_S)
 
     async def balance_micros(self, team: Team, as_of: datetime | None = None) -> int:
         """The total of the team's wallet."""
@@ -313,6 +356,11 @@ class World:
 
         await eventually(sent, timeout_s=timeout_s, every_s=0.1)
         return found[0]
+
+    def mails_to(self, mailbox_name: str) -> list[Mail]:
+        """What the mail store holds for one mailbox."""
+        box = mailbox.Maildir(self.env["SMTP_MAILDIR"], create=False)
+        return [mail for mail in box if mailbox_name in str(mail["X-RcptTo"])]
 
     def mails(self, message_id: str) -> list[Mail]:
         """What the mail store holds under a Message-ID."""

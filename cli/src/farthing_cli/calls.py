@@ -11,6 +11,7 @@ from farthing.documents.v1.documents_pb2_grpc import DocumentServiceStub
 from farthing.orders.v1.catalogue_pb2_grpc import CatalogueServiceStub
 from farthing.orders.v1.orders_pb2_grpc import OrderServiceStub
 from farthing.wallet.v1.organizations_pb2_grpc import OrganizationServiceStub
+from farthing.wallet.v1.vouchers_pb2_grpc import VoucherServiceStub
 from farthing.wallet.v1.wallets_pb2_grpc import WalletServiceStub
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -46,6 +47,7 @@ class Services:
         }
         self.organizations: Any = OrganizationServiceStub(self._channels["wallet"])
         self.wallets: Any = WalletServiceStub(self._channels["wallet"])
+        self.vouchers: Any = VoucherServiceStub(self._channels["wallet"])
         self.catalogue: Any = CatalogueServiceStub(self._channels["orders"])
         self.orders: Any = OrderServiceStub(self._channels["orders"])
         self.documents: Any = DocumentServiceStub(self._channels["documents"])

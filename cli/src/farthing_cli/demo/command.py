@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -127,6 +128,7 @@ def _as_dict(outcome: Outcome, report: Report) -> dict[str, Any]:
             }
             for purchase in outcome.purchases
         ],
+        "afterwards": asdict(outcome.afterwards) if outcome.afterwards else None,
         "refusal": {"reason": refusal.reason, "message": refusal.message} if refusal else None,
         "verify": report.as_dict(),
     }

@@ -165,13 +165,21 @@ class People:
         )
         return settled
 
-    async def buy(self, domain: str, code: str, quantity: int, serial: int = 0) -> orders_pb2.Order:
-        """A member orders, paid from the balance. Raises Refused."""
+    async def buy(
+        self,
+        domain: str,
+        code: str,
+        quantity: int,
+        serial: int = 0,
+        method: orders_pb2.PaymentMethod.ValueType = orders_pb2.PAYMENT_METHOD_BALANCE,
+    ) -> orders_pb2.Order:
+        """A member orders, paid from the balance unless `method` says otherwise. Raises Refused."""
         article = next(article for article in world.ARTICLES if article.code == code)
         proxies = [_proxy(code, serial * 100 + n) for n in range(quantity)] if article.type == "PROXY" else []
         request = orders_pb2.PlaceOrderRequest(
             request_id=f"{self.run}-order-{domain}-{code}-{serial}",
             items=[orders_pb2.NewOrderItem(sku_id=self.skus[code].id, quantity=quantity, proxies=proxies)],
+            payment_method=method,
         )
         order: orders_pb2.Order = await call(self.services.orders.PlaceOrder, request, self.token(domain, "member"))
         return order

@@ -18,6 +18,7 @@ from farthing_cli.demo import world
 from farthing_cli.demo.people import micros
 
 if TYPE_CHECKING:
+    from farthing_cli.demo.afterwards import Afterwards
     from farthing_cli.demo.story import Purchase, Refusal
 
 WIDTH = 100
@@ -26,6 +27,7 @@ _ACCOUNTS = {
     wallets_pb2.ACCOUNT_TYPE_REVENUE: "revenue",
     wallets_pb2.ACCOUNT_TYPE_TAX_PAYABLE: "tax payable",
     wallets_pb2.ACCOUNT_TYPE_CASH: "cash",
+    wallets_pb2.ACCOUNT_TYPE_CREDITS: "credits given",
 }
 
 
@@ -201,6 +203,21 @@ class Printer:
         zero = format_money(0, refusal.currency)
         table.add_row(f"{refusal.partner}, its seller, sees", escape(refusal.partner_sees))
         table.add_row("its own wallet", f"total {total or zero}, available {available or zero}")
+        self.console.print(table)
+
+    def scene(self, what: str, amount: Money, text: str, took_s: float) -> None:
+        """Something that happened after the purchases."""
+        left = f"[bold]{_plain(amount):>10}[/]  {what:<8} [dim]{escape(text)}[/]"
+        self._line("[green]✓[/]", left, f"{took_s * 1000:.0f} ms")
+
+    def export(self, done: "Afterwards", rows: Sequence[Sequence[str]]) -> None:
+        """The first lines of a spreadsheet, as another program reads them."""
+        heading, *lines = rows
+        table = _table(*heading)
+        for line in lines:
+            table.add_row(*(escape(cell) for cell in line))
+        self.console.print()
+        self.console.print(f"  [bold]{done.export}[/] [dim]{done.export_rows} rows, {done.export_bytes:,} bytes[/]")
         self.console.print(table)
 
     def addresses(self, environment: Mapping[str, str]) -> None:

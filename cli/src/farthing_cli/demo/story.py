@@ -12,6 +12,7 @@ from farthing.wallet.v1 import wallets_pb2
 
 from farthing_cli.calls import Refused, Services, call
 from farthing_cli.demo import world
+from farthing_cli.demo.afterwards import Afterwards, play_afterwards
 from farthing_cli.demo.mail import Letter, letters
 from farthing_cli.demo.people import People, few_at_once, micros
 from farthing_cli.demo.printing import Printer
@@ -50,6 +51,7 @@ class Outcome:
     purchases: list[Purchase] = field(default_factory=list)
     accounts: list[tuple[str, wallets_pb2.SellerAccounts]] = field(default_factory=list)
     refusal: Refusal | None = None
+    afterwards: Afterwards | None = None
     orders: int = 0
     top_ups: int = 0
 
@@ -73,6 +75,7 @@ async def play(environment: Mapping[str, str], run: str, printer: Printer) -> Ou
         printer.mails(outcome.purchases)
         outcome.refusal = await _refused(people)
         printer.refusal(outcome.refusal)
+        outcome.afterwards = await play_afterwards(people, outcome.purchases[-1].order, printer)
     return outcome
 
 

@@ -2,7 +2,14 @@
 
 from farthing.documents.v1 import documents_pb2
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
-from farthing.wallet.v1 import organizations_pb2, wallets_pb2
+from farthing.wallet.v1 import (
+    adjustments_pb2,
+    holds_pb2,
+    organizations_pb2,
+    payments_pb2,
+    vouchers_pb2,
+    wallets_pb2,
+)
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
@@ -10,7 +17,10 @@ from google.protobuf.message_factory import GetMessageClass
 from farthing_cli.verify.evidence import SERVICES, Evidence
 from farthing_cli.verify.findings import Findings
 
-_FILES = (organizations_pb2, wallets_pb2, catalogue_pb2, orders_pb2, documents_pb2)
+_FILES = (
+    *(organizations_pb2, wallets_pb2, holds_pb2, adjustments_pb2, payments_pb2, vouchers_pb2),
+    *(catalogue_pb2, orders_pb2, documents_pb2),
+)
 _REQUESTS = "SELECT root_id, requester, method, request_id, body_sha256, reply FROM requests"
 _TWICE = {
     # A request lives in one root: the same one under two would be two answers.
@@ -19,7 +29,9 @@ _TWICE = {
     "SELECT 'charge request ' || request_key AS what, count(*) AS times "
     "FROM transactions GROUP BY request_key HAVING count(*) > 1": ("wallet",),
     "SELECT 'order ' || order_id AS what, count(*) AS times "
-    "FROM transactions WHERE type = 2 AND order_id IS NOT NULL GROUP BY order_id HAVING count(*) > 1": ("wallet",),
+    # A cloud phone's order has a charge for each of its fees.
+    "FROM transactions WHERE type = 2 AND order_id IS NOT NULL AND cloud_phone_id = '' "
+    "GROUP BY order_id HAVING count(*) > 1": ("wallet",),
     "SELECT 'order number ' || number AS what, count(*) AS times FROM orders GROUP BY number HAVING count(*) > 1": (
         "orders",
     ),
