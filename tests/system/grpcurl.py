@@ -5,8 +5,15 @@ import json
 import sys
 
 import grpc
-from farthing.orders.v1 import orders_pb2  # noqa: F401 - registers its descriptors
-from farthing.wallet.v1 import wallets_pb2  # noqa: F401
+from farthing.orders.v1 import audit_pb2, catalogue_pb2, orders_pb2  # noqa: F401 - these register their descriptors
+from farthing.wallet.v1 import (  # noqa: F401
+    adjustments_pb2,
+    holds_pb2,
+    organizations_pb2,
+    payments_pb2,
+    vouchers_pb2,
+    wallets_pb2,
+)
 from google.protobuf import descriptor_pool
 from google.protobuf.json_format import MessageToDict, Parse
 from google.protobuf.message_factory import GetMessageClass
