@@ -364,3 +364,15 @@ def test_an_organization_that_is_not_there(run: Any) -> None:
     """Given a domain of nobody. When orders of it are listed. Then it says so, with exit code 1."""
     code, _, err = run("orders", "list", "--buyer", "nobody.example")
     assert (code, "no organization 'nobody.example'" in err) == (1, True)
+
+
+def test_the_id_behind_a_domain(run: Any) -> None:
+    """Given an organization with two wallets. When its id is asked for, and a wallet's. Then that alone is printed."""
+    assert run("id", "acme.example")[:2] == (0, "org-acme\n")
+    assert run("id", "acme.example", "--wallet", "--currency", "eur")[:2] == (0, "wallet-EUR\n")
+    assert run("id", "acme.example", "--wallet")[:2] == (2, "")
+
+
+def test_numbers_alone(run: Any) -> None:
+    """Given orders. When only their numbers are asked for. Then nothing else is printed."""
+    assert run("orders", "list", "--number-only")[:2] == (0, "FA-1\n")
