@@ -1,22 +1,20 @@
 """What the tour needs of grpcurl, where it is not installed: `-plaintext -H .. -d .. ADDRESS SERVICE/METHOD`."""
 
 import argparse
+import importlib
 import json
 import sys
 
 import grpc
-from farthing.orders.v1 import audit_pb2, catalogue_pb2, orders_pb2  # noqa: F401 - these register their descriptors
-from farthing.wallet.v1 import (  # noqa: F401
-    adjustments_pb2,
-    holds_pb2,
-    organizations_pb2,
-    payments_pb2,
-    vouchers_pb2,
-    wallets_pb2,
-)
 from google.protobuf import descriptor_pool
 from google.protobuf.json_format import MessageToDict, Parse
 from google.protobuf.message_factory import GetMessageClass
+
+# Importing these registers their descriptors.
+_MODULES = {
+    "orders": ("audit", "catalogue", "orders"),
+    "wallet": ("adjustments", "audit", "holds", "organizations", "payments", "vouchers", "wallets"),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +26,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("address")
     parser.add_argument("method")
     asked = parser.parse_args(arguments)
+    for package, modules in _MODULES.items():
+        for module in modules:
+            importlib.import_module(f"farthing.{package}.v1.{module}_pb2")
     service, _, name = asked.method.rpartition("/")
     method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
     key, _, value = asked.header.partition(": ")
