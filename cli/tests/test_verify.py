@@ -46,6 +46,16 @@ FAULTS = {
         "FROM wallets LIMIT 1",
         "DELETE FROM adjustments WHERE reason = 'planted'",
     ),
+    "a hold that nothing is reserved for": (
+        {2},
+        "wallet",
+        "INSERT INTO holds SELECT root_id, id, organization_id, currency, 1, 'planted', NULL, '', '', now(), "
+        "now() + interval '1 day', NULL FROM wallets LIMIT 1; "
+        "INSERT INTO hold_amounts SELECT w.root_id, h.id, 1, w.id, w.organization_id, w.seller_id, 5, 0 "
+        "FROM holds h JOIN wallets w ON w.id = h.id",
+        "DELETE FROM hold_amounts WHERE hold_id IN (SELECT id FROM holds WHERE item = 'planted'); "
+        "DELETE FROM holds WHERE item = 'planted'",
+    ),
     "a hash of the ledger": (
         {3},
         "wallet",
@@ -184,6 +194,38 @@ def test_a_planted_fault_is_found(name: str, verdict: Verdict, as_superuser: AsS
         as_superuser(database, cure)
     assert set(found) == expected, found
     assert all(found.values()), "a failed invariant says what it found"
+
+
+_REFUNDED_TWICE = """
+INSERT INTO transactions (root_id, id, organization_id, order_id, posted_at, type, currency, order_number, item,
+                          request_key, request_sha256, kind, original_id)
+SELECT root_id, gen_random_uuid(), organization_id, order_id, posted_at, 4, currency, order_number, item, 'planted',
+       request_sha256, 3, id FROM transactions WHERE type = 2 LIMIT 1;
+INSERT INTO lines (root_id, wallet_id, transaction_id, organization_id, seller_id, sequence, amount_micros,
+                   revenue_micros, tax_micros, cash_micros, clearing_micros, balance_after_micros, credit_limit_micros,
+                   posted_at, tier, type, hash)
+SELECT l.root_id, l.wallet_id, t.id, l.organization_id, l.seller_id, l.sequence + 1, -2 * l.amount_micros,
+       -2 * l.revenue_micros, -2 * l.tax_micros, 0, -2 * l.clearing_micros,
+       l.balance_after_micros - 2 * l.amount_micros,
+       l.credit_limit_micros, l.posted_at, l.tier, 4, l.hash
+FROM transactions t JOIN lines l ON l.transaction_id = t.original_id AND l.tier = 1 WHERE t.request_key = 'planted'
+"""
+
+
+def test_more_refunded_than_was_paid_is_found(verdict: Verdict, as_superuser: AsSuperuser) -> None:
+    """Given a purchase. When twice its price is refunded behind the system's back. Then the books say so."""
+    assert verdict() == {}
+    as_superuser("wallet", _REFUNDED_TWICE)
+    try:
+        found = verdict(0)
+    finally:
+        as_superuser(
+            "wallet",
+            "DELETE FROM lines l USING transactions t WHERE l.transaction_id = t.id AND t.request_key = 'planted'; "
+            "DELETE FROM transactions WHERE request_key = 'planted'",
+        )
+    assert any("more was given back at tier 1" in fault for fault in found[5]), found
+    assert verdict() == {}
 
 
 def test_a_person_reads_it(farthing: Callable[..., object], people: dict[str, str]) -> None:

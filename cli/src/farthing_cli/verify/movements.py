@@ -24,12 +24,13 @@ SELECT t.id AS key, t.root_id, t.organization_id, t.order_number AS number, t.or
 FROM transactions t WHERE t.kind = 3 AND t.request_key LIKE 'orders:%' ORDER BY t.id
 """
 _TOO_MUCH_BACK = """
-SELECT t.original_id, l.tier FROM transactions t JOIN lines l ON l.root_id = t.root_id AND l.transaction_id = t.id
-WHERE t.kind = 3 AND l.type = 4
-GROUP BY t.root_id, t.original_id, l.tier
-HAVING sum(l.amount_micros) > coalesce((
-    SELECT - c.amount_micros FROM lines c
-    WHERE c.root_id = t.root_id AND c.transaction_id = t.original_id AND c.tier = l.tier AND c.type = 2), 0)
+SELECT t.original_id, l.tier
+FROM transactions t JOIN lines l ON l.root_id = t.root_id AND l.transaction_id = t.id AND l.type = 4
+LEFT JOIN lines c ON c.root_id = t.root_id AND c.transaction_id = t.original_id AND c.type = 2 AND c.tier = l.tier
+    AND c.wallet_id = l.wallet_id AND c.seller_id = l.seller_id
+WHERE t.kind = 3 GROUP BY t.root_id, t.original_id, l.tier
+HAVING count(c.wallet_id) < count(*) OR sum(- l.revenue_micros) > min(c.revenue_micros)
+    OR sum(- l.clearing_micros) > min(c.clearing_micros) OR sum(- l.tax_micros) > min(c.tax_micros)
 """
 _REFUNDED_ORDERS = """
 SELECT o.number FROM orders o WHERE o.refunded_micros <> coalesce((

@@ -24,7 +24,9 @@ _OWNERS = {
         ("transactions", "organization_id"),
         ("lines", "organization_id"),
         ("top_ups", "organization_id"),
+        ("holds", "organization_id"),
         ("hold_amounts", "organization_id"),
+        ("audit_events", "organization_id"),
         ("adjustments", "organization_id"),
         ("payment_accounts", "seller_id"),
         ("payment_methods", "organization_id"),
@@ -92,6 +94,14 @@ _STRAY = {
         LEFT JOIN payment_accounts a ON a.id = m.payment_account_id
         WHERE (m.root_id, m.organization_id) <> (w.root_id, w.organization_id)
            OR a.seller_id IS DISTINCT FROM w.seller_id
+        UNION ALL
+        SELECT 'hold ' || a.hold_id || ' names another owner or seller than its wallet at tier ' || a.tier
+        FROM hold_amounts a JOIN wallets w ON w.id = a.wallet_id
+        WHERE (a.root_id, a.organization_id, a.seller_id) <> (w.root_id, w.organization_id, w.seller_id)
+        UNION ALL
+        SELECT 'adjustment ' || a.id || ' names another owner or seller than its wallet'
+        FROM adjustments a JOIN wallets w ON w.id = a.wallet_id
+        WHERE (a.root_id, a.organization_id, a.seller_id) <> (w.root_id, w.organization_id, w.seller_id)
         UNION ALL
         SELECT 'transaction ' || t.id || ' has lines in another root'
         FROM transactions t JOIN lines l ON l.transaction_id = t.id WHERE l.root_id <> t.root_id

@@ -115,6 +115,9 @@ def transaction_to_message(transaction: TransactionRow) -> pb.Transaction:
         order_id=_id(transaction.order_id),
         order_number=transaction.order_number,
         posted_at=timestamp(transaction.posted_at),
+        kind=pb.TransactionKind.ValueType(transaction.kind),
+        cloud_phone_id=transaction.cloud_phone_id,
+        original_transaction_id=_id(transaction.original_id),
     )
     earning_wallets = {line.tier: line.wallet_id for line in transaction.lines if line.is_earnings}
     for line in transaction.lines:
@@ -126,6 +129,7 @@ def transaction_to_message(transaction: TransactionRow) -> pb.Transaction:
             (pb.ACCOUNT_TYPE_WALLET, line.seller_id, earning_wallets.get(line.tier), line.clearing_micros),
             (pb.ACCOUNT_TYPE_TAX_PAYABLE, line.seller_id, None, line.tax_micros),
             (pb.ACCOUNT_TYPE_CASH, line.seller_id, None, line.cash_micros),
+            (pb.ACCOUNT_TYPE_CREDITS, line.seller_id, None, line.credits_micros),
         )
         for account_type, organization_id, wallet_id, micros in legs:
             if micros:
@@ -149,6 +153,7 @@ def seller_accounts_to_message(
         revenue=money(currency, sums.revenue_micros),
         tax_payable=money(currency, sums.tax_payable_micros),
         cost=money(currency, sums.cost_micros),
+        credits_given=money(currency, sums.credits_given_micros),
         as_of=timestamp(as_of),
     )
 

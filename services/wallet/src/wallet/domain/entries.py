@@ -59,6 +59,7 @@ class LegsRow:
     tax_micros: int
     cash_micros: int
     clearing_micros: int
+    credits_micros: int
 
     @property
     def is_earnings(self) -> bool:
@@ -77,13 +78,17 @@ class TransactionRow:
     order_id: UUID | None
     order_number: str
     posted_at: datetime
+    kind: int
+    cloud_phone_id: str
+    original_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class SellerSums:
-    """Sums over a seller's accounts, in micros; `cost` is what it was charged itself, net of tax."""
+    """Sums over a seller's accounts, in micros, net of refunds; `cost` is what it was charged itself, net of tax."""
 
     cash_received_micros: int
     revenue_micros: int
     tax_payable_micros: int
+    credits_given_micros: int
     cost_micros: int

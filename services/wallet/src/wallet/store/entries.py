@@ -52,28 +52,30 @@ SELECT balance_after_micros FROM lines WHERE root_id = :root_id AND wallet_id = 
 
 _TRANSACTION_LINES = text(f"""
 SELECT l.root_id, l.tier, l.type, l.wallet_id, l.organization_id, l.seller_id, l.amount_micros, l.revenue_micros,
-       l.tax_micros, l.cash_micros, l.clearing_micros
+       l.tax_micros, l.cash_micros, l.clearing_micros, l.credits_micros
 FROM lines l WHERE l.transaction_id = :id AND {_SCOPED.format(table="l")}
 ORDER BY l.tier, l.type
 """)  # noqa: S608
 
 _TRANSACTION = text("""
-SELECT id, type, currency, item, order_id, order_number, posted_at
+SELECT id, type, currency, item, order_id, order_number, posted_at, kind, cloud_phone_id, original_id
 FROM transactions WHERE root_id = :root_id AND id = :id
 """)
 
-# Net of tax: revenue, or clearing where the seller's earnings go to its wallet.
+# Net of tax and of refunds: revenue, or clearing where the seller's earnings go to its wallet.
 _SOLD = text("""
 SELECT coalesce(sum(- l.cash_micros), 0) AS cash_received_micros,
-       coalesce(sum(l.revenue_micros + l.clearing_micros) FILTER (WHERE l.type = 2), 0) AS revenue_micros,
-       coalesce(sum(l.tax_micros), 0) AS tax_payable_micros
+       coalesce(sum(l.revenue_micros + l.clearing_micros) FILTER (WHERE l.type IN (2, 4)), 0) AS revenue_micros,
+       coalesce(sum(l.tax_micros), 0) AS tax_payable_micros,
+       coalesce(sum(- l.credits_micros), 0) AS credits_given_micros
 FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
 WHERE w.seller_id = :organization_id AND w.currency = :currency AND l.posted_at <= :as_of
 """)
 _BOUGHT = text("""
 SELECT coalesce(sum(l.revenue_micros + l.clearing_micros), 0) AS cost_micros
 FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
-WHERE w.organization_id = :organization_id AND w.currency = :currency AND l.type = 2 AND l.posted_at <= :as_of
+WHERE w.organization_id = :organization_id AND w.currency = :currency AND l.type IN (2, 4)
+    AND l.posted_at <= :as_of
 """)
 _NOW = text("SELECT farthing_now()")
 
