@@ -408,6 +408,27 @@ async def test_webhooks_in_any_order(shop: Shop, tree: Tree, wallet: Wallet, see
     assert await shop.house.balance_micros(wallet) == 10_000_000
 
 
+async def test_webhooks_and_the_job_at_once(shop: Shop, tree: Tree, wallet: Wallet) -> None:
+    """Given a payment, when its webhooks, an expiry and the job come at once, then one of them decides, for good."""
+    account = await shop.account(tree.reseller)
+    for round_ in range(1, 6):
+        created = await shop.checkout(wallet, order_id=str(uuid4()))
+        session = shop.stripe.pay(session_of(shop, created))
+        await shop.house.execute("UPDATE top_ups SET due_at = farthing_now() WHERE id = :id", id=UUID(created.id))
+        await asyncio.gather(
+            shop.webhook(account, event("checkout.session.completed", session)),
+            shop.webhook(account, event("payment_intent.succeeded", shop.stripe.intents[session["payment_intent"]])),
+            *(resolve_top_ups(shop.house.database, shop.providers) for _ in range(3)),
+        )
+        assert not await shop.webhook(account, event("checkout.session.expired", session))
+        assert (await shop.get(created)).state == SETTLED
+        assert await shop.house.balance_micros(wallet) == round_ * 10_000_000
+        held = "SELECT count(*) FROM holds WHERE organization_id = :id AND state = 1"
+        assert await shop.house.value(held, id=wallet.organization_id) == round_
+    told = [each for each in await shop.house.events_of(tree.customer) if each.HasField("top_up_settled")]
+    assert len(told) == 5
+
+
 async def test_a_checkout_that_is_left_fails(shop: Shop, tree: Tree, wallet: Wallet) -> None:
     """Given a checkout page, when its time is over, then the top-up failed, told once; a payment after is not taken."""
     account = await shop.account(tree.reseller)

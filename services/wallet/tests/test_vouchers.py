@@ -258,6 +258,27 @@ async def test_a_lot_is_ended_once_and_what_was_used_stays(
     assert (await _audited(house, lot)).count("VOUCHER_LOT_VOIDED") == 1
 
 
+async def test_used_and_ended_at_once(house: House, tree: Tree, vouchers: VouchersRpc, wallet: Wallet) -> None:
+    """Given a lot, when its codes are used while it is ended, then each is money or nothing, and none is used after."""
+    lot, codes = await made(vouchers, tree.reseller, 8)
+    with as_service():
+        answers = await asyncio.gather(
+            *(vouchers.RedeemVoucher(redemption(wallet, code), None) for code in codes[:4]),
+            vouchers.VoidVoucherLot(_ending(lot), None),
+            *(vouchers.RedeemVoucher(redemption(wallet, code), None) for code in codes[4:]),
+            return_exceptions=True,
+        )
+        reasons = _reasons(answers)
+        used = reasons.count("") - 1
+        assert set(reasons) <= {"", "VOUCHER_NOT_VALID"}
+        for code in codes:
+            with refused("VOUCHER_NOT_VALID"):
+                await vouchers.RedeemVoucher(redemption(wallet, code), None)
+    late = "SELECT count(*) FROM vouchers v JOIN voucher_lots l ON l.id = v.lot_id WHERE redeemed_at > voided_at"
+    assert await house.value(late) == 0
+    assert await house.balance_micros(wallet) == used * 5_000_000
+
+
 async def test_the_platforms_vouchers_are_used_in_every_root(house: House, tree: Tree, vouchers: VouchersRpc) -> None:
     """Given the platform's vouchers, when partners of two roots use one each, then both get it; a third use is none."""
     _, (one, two, *_) = await made(vouchers, house.platform)
