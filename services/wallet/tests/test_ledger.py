@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from money import INT64_MAX
-from wallet.domain.chain import FIRST_HASH, broken_at
+from wallet.domain.chain import FIRST_HASH, broken_at, line_hash_1, transaction_digest
 from wallet.domain.ledger import (
     Book,
     Charge,
@@ -224,6 +224,7 @@ def test_shapes_that_cannot_be() -> None:
         "lower-case currency": charge._replace(currency="eur"),
         "NUL in the item": charge._replace(item="a\0b"),
         "order number too long": charge._replace(order_number="9" * 101),
+        "cloud phone id too long": charge._replace(cloud_phone_id="9" * 101),
         "gap in the chain": charge._replace(tiers=(customer, partner)),
         "a buyer twice": charge._replace(tiers=(customer, Tier(RESELLER, CUSTOMER, 1, 0), customer)),
     }
@@ -231,7 +232,7 @@ def test_shapes_that_cannot_be() -> None:
     reasons = {name: (refusal.reason if (refusal := malformed(each)) else None) for name, each in broken.items()}
 
     assert malformed(charge) is None
-    assert reasons == dict.fromkeys(list(broken)[:5], "INVALID_ARGUMENT") | {
+    assert reasons == dict.fromkeys(list(broken)[:6], "INVALID_ARGUMENT") | {
         "gap in the chain": "CHAIN_MISMATCH",
         "a buyer twice": "CHAIN_MISMATCH",
     }
@@ -290,6 +291,23 @@ def test_a_changed_transaction_or_a_missing_line_breaks_the_chain() -> None:
 
     assert broken_at(renamed) == 2
     assert broken_at([entries[0], entries[2]]) == 3
+
+
+def test_what_was_written_before_there_were_kinds_stays_intact() -> None:
+    """Given a line of kind 0, hashed as it was then. When a line of now follows. Then both are intact."""
+    wallet = wallet_of(PARTNER, PLATFORM, balance=1000)
+    book = Book([wallet], NOW)
+    tier = Tier(PARTNER, PLATFORM, 10, 0)
+    book.charge(Charge("r1", bytes(32), PARTNER, "EUR", None, "", "x", (tier,)), uuid4())
+    old = book.transactions[0]._replace(kind=0)
+    line = book.lines[0]._replace(hash=line_hash_1(FIRST_HASH, transaction_digest(old), book.lines[0]))
+    wallet.last_hash = line.hash
+    book.charge(Charge("r2", bytes(32), PARTNER, "EUR", None, "", "x", (tier,)), uuid4())
+    entries = [(line, old), (book.lines[1], book.transactions[1])]
+
+    assert broken_at(entries) is None
+    assert broken_at([(line, old._replace(kind=2)), entries[1]]) == 1
+    assert broken_at([entries[0], (book.lines[1]._replace(credits_micros=1), book.transactions[1])]) == 2
 
 
 # Random sequences against the plainest model there is: a dict of balances.

@@ -11,10 +11,12 @@ import pytest
 from farthing.wallet.events.v1.events_pb2 import WalletEvent
 from farthing.wallet.v1 import wallets_pb2 as pb
 from servicekit.database import Database
-from servicekit.testing import as_service
-from wallet.domain.ledger import Charge, Posted
+from servicekit.testing import as_caller, as_service
+from wallet.domain.ledger import Charge, Kind, Posted
 from wallet.engine import Asked, Engine
+from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.refunds import RefundsRpc
+from wallet.store.ledger import post_line
 
 from .ledger_world import Chain, World
 from .world import refused
@@ -207,3 +209,37 @@ async def test_a_closed_wallet_gets_nothing_back(world: World, engine: Engine, r
 
     assert (result.refusal.reason, result.refusal.wallet_id) == ("WALLET_UNKNOWN", str(chain.wallet_ids[0]))
     await world.check(chain.root_id)
+
+
+async def test_transactions_tell_their_kind_and_sellers_their_sums_net_of_refunds(
+    world: World, engine: Engine, refunds: RefundsRpc, database: Database
+) -> None:
+    """Given a purchase, half refunded, and a voucher. When seller and stranger look. Then net sums; NOT_FOUND."""
+    chain, other = await world.chain(money=(1000, 1000, 1000), earns=(False, True, False)), await world.chain()
+    _, posted = await bought(engine, chain, *PRICES)
+    result = await post(refunds, refund_of(chain, posted.transaction_id, (50, 10), (40, 0), (25, 2)))
+    async with world.pool.acquire() as connection, connection.transaction():
+        await post_line(connection, chain.recharge(1, 70)._replace(kind=Kind.VOUCHER))
+    reads = EntriesRpc(database)
+    reseller = str(chain.organization_ids[1])
+
+    with as_caller(chain.organization_ids[1], chain.root_id):
+        transaction = await reads.GetTransaction(pb.GetTransactionRequest(id=result.transaction_id), None)
+        accounts = await reads.GetSellerAccounts(pb.GetSellerAccountsRequest(organization_id=reseller), None)
+    with as_caller(other.organization_ids[1], other.root_id), refused("NOT_FOUND"):
+        await reads.GetTransaction(pb.GetTransactionRequest(id=result.transaction_id), None)
+
+    assert transaction.kind == pb.TRANSACTION_KIND_REFUND
+    assert (transaction.type, transaction.cloud_phone_id) == (pb.ENTRY_TYPE_SYSTEM, "phone-1")
+    assert transaction.original_transaction_id == str(posted.transaction_id)
+    by_tier: dict[int, int] = {}
+    for posting in transaction.postings:
+        by_tier[posting.tier] = by_tier.get(posting.tier, 0) + posting.amount.nanos
+    assert by_tier == {1: 0, 2: 0}
+    earned = [each for each in transaction.postings if each.tier == 1 and each.organization_id == reseller]
+    assert [(each.account_type, each.wallet_id, each.amount.nanos) for each in earned] == [
+        (pb.ACCOUNT_TYPE_WALLET, str(chain.wallet_ids[1]), -50_000),
+        (pb.ACCOUNT_TYPE_TAX_PAYABLE, "", -10_000),
+    ]
+    sums = (accounts.cash_received, accounts.revenue, accounts.tax_payable, accounts.cost, accounts.credits_given)
+    assert [amount.nanos // 1000 for amount in sums] == [1000, 50, 10, 40, 70]
