@@ -152,8 +152,11 @@ def trees(service: str, *modules: str) -> list[ast.Module]:
 
 
 def implemented(service: str) -> set[str]:
-    """Names of the methods that the classes of a service's `rpc` have."""
-    classes = [node for tree in trees(service, "rpc", "rpc.py") for node in tree.body if isinstance(node, ast.ClassDef)]
+    """Names of the methods that the classes of a service's `rpc` have, and the audit trail's where it is wired."""
+    sources = trees(service, "rpc", "rpc.py")
+    if any("AuditRpc(" in ast.unparse(tree) for tree in trees(service, "main.py")):
+        sources.append(ast.parse((REPOSITORY / "libs/servicekit/src/servicekit/audit.py").read_text()))
+    classes = [node for tree in sources for node in tree.body if isinstance(node, ast.ClassDef)]
     methods_of = [part for node in classes for part in node.body]
     return {part.name for part in methods_of if isinstance(part, ast.AsyncFunctionDef | ast.FunctionDef)}
 
