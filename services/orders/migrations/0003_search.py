@@ -65,6 +65,8 @@ _INDEXES = (
     "CREATE INDEX orders_class_largest ON orders (root_id, class, total_micros, id)",
     "CREATE INDEX orders_class_newest_everywhere ON orders (class, created_at, id)",
     "CREATE INDEX orders_class_largest_everywhere ON orders (class, total_micros, id)",
+    "CREATE INDEX orders_largest ON orders (root_id, total_micros, id)",
+    "CREATE INDEX orders_largest_everywhere ON orders (total_micros, id)",
     "CREATE INDEX orders_largest_of ON orders (root_id, organization_id, total_micros, id)",
     "CREATE INDEX orders_seller_newest ON orders (root_id, seller_id, created_at, id)",
     "CREATE INDEX orders_seller_largest ON orders (root_id, seller_id, total_micros, id)",

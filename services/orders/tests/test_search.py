@@ -138,9 +138,7 @@ async def test_any_combination_of_filters(
 def ways(prepared: Search) -> list[Search]:
     """The search by every route that finds the same."""
     conditions = prepared.conditions
-    routes = [(Route.GATHER, "names"), (Route.CLASSES, "names")]
-    if not prepared.order.by_amount:
-        routes.append((Route.ALL, "names"))
+    routes = [(Route.GATHER, "names"), (Route.CLASSES, "names"), (Route.ALL, "names")]
     if "organizations" in conditions:
         routes.append((Route.ORGANIZATIONS, "names"))
     if "seller" in conditions and "root" in conditions:
@@ -452,10 +450,8 @@ async def test_the_indexes_serve_the_routes(shelf: Shelf) -> None:
     expected = {
         (Route.ALL, "partner", OrderOrder.NEWEST): "orders_newest",
         (Route.ALL, "", OrderOrder.NEWEST): "orders_newest_everywhere",
-        (Route.CLASSES, "partner", OrderOrder.NEWEST): "orders_class_newest",
-        (Route.CLASSES, "partner", OrderOrder.LARGEST): "orders_class_largest",
-        (Route.CLASSES, "", OrderOrder.OLDEST): "orders_class_newest_everywhere",
-        (Route.CLASSES, "", OrderOrder.SMALLEST): "orders_class_largest_everywhere",
+        (Route.ALL, "partner", OrderOrder.LARGEST): "orders_largest",
+        (Route.ALL, "", OrderOrder.SMALLEST): "orders_largest_everywhere",
         (Route.ORGANIZATIONS, "customer", OrderOrder.NEWEST): "orders_newest_of",
         (Route.ORGANIZATIONS, "customer", OrderOrder.LARGEST): "orders_largest_of",
     }

@@ -145,6 +145,8 @@ class NumberRange:
     first: str
     end: str
     whole: bool
+    # The beginning is one of a day, or of several, and of nothing more.
+    of_days: bool = False
     created_from: datetime | None = None
     created_to: datetime | None = None
 
@@ -171,7 +173,7 @@ def parse_number_prefix(written: str) -> NumberRange | None:
     bounds = _days(day)
     if bounds is None:
         return None
-    return NumberRange(first, first[:-1] + chr(ord(first[-1]) + 1), len(code) == _CODE, *bounds)
+    return NumberRange(first, first[:-1] + chr(ord(first[-1]) + 1), len(code) == _CODE, not code, *bounds)
 
 
 def _days(day: str) -> tuple[datetime, datetime] | None:

@@ -45,7 +45,7 @@ class Route(Enum):
     """
 
     ALL = auto()
-    """orders_newest, orders_newest_everywhere; by time alone."""
+    """orders_newest, orders_newest_everywhere; orders_largest, orders_largest_everywhere."""
     CLASSES = auto()
     """A stream a class: orders_class_newest, orders_class_largest (and _everywhere)."""
     ORGANIZATIONS = auto()
@@ -192,7 +192,9 @@ def _bound_by_columns(
         conditions["phone"] = "o.cloud_phone_id = :cloud_phone_id"
         parameters["cloud_phone_id"] = wanted.cloud_phone_id
     if numbers != EVERY_NUMBER:
-        conditions["number"] = _number_condition("number", numbers, parameters)
+        # Of a day or more of them, when they were created says nearly the same.
+        about = "day" if numbers.of_days else "number"
+        conditions[about] = _number_condition("number", numbers, parameters)
 
 
 def _number_condition(name: str, numbers: NumberRange, parameters: dict[str, object]) -> str:
@@ -265,67 +267,92 @@ def _literally(part: str) -> str:
 _CREATED = ("created_from", "created_to")
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A route, the SQL of what it may have to read, and how many streams it merges; none: it gathers."""
+
+    search: Search
+    sql: str
+    streams: int
+    # What reading one of them costs.
+    weight: int = 1
+
+
 async def _routed(connection: AsyncConnection, search: Search, whole: bool) -> Search:
     """The search with the route that is expected to read the least.
 
-    Of a stream of E orders, M of which match, a page is expected to read E x page / M; a gathering reads all E each
+    Of streams that hold E orders, M of which match, a page reads page x E / M of each; a gathering reads all E each
     time. Read whole, merged streams are each read ahead by a batch.
     """
-    conditions = search.conditions
-    if "phone" in conditions:
+    if "phone" in search.conditions:
         return _by(search, Route.GATHER)
-    streams = _streams(search)
+    ways = _ways(search)
+    if len(ways) == 1:
+        return ways[0].search
+    matching, *expected = await _expected(
+        connection, search, [_orders(search, tuple(search.conditions))] + [w.sql for w in ways]
+    )
+
+    def cost(way: _Way, rows: float) -> float:
+        if way.streams == 0:
+            return rows * way.weight * (max(matching / BATCH, 1) if whole else 1)
+        read = rows * way.streams if whole else min(rows, rows * way.streams * PAGE / max(matching, 1))
+        return read * way.weight + way.streams * _STREAM_COST
+
+    costs = [cost(way, rows) for way, rows in zip(ways, expected, strict=True)]
+    return ways[costs.index(min(costs))].search
+
+
+def _ways(search: Search) -> list[_Way]:
+    """What the search may go by; one alone where nothing else can be better."""
+    conditions = search.conditions
     names = [about for about in ("names", "search") if about in conditions]
     gathered = [about for about in ("number", "search_number") if about in conditions]
     dated = search.order.by_amount and any(bound in conditions for bound in _CREATED)
-    if len(streams) == 1 and not names and not gathered and not dated:
-        return _by(search, next(iter(streams)))
-    matching = await _expected(connection, search, tuple(conditions))
-    batches = max(matching / BATCH, 1) if whole else 1
-    costs: list[tuple[float, Search]] = []
-
-    def stream(expected: float, many: int, found: Search) -> None:
-        read = expected * many if whole else expected / max(matching / PAGE, 1)
-        costs.append((read + many * _STREAM_COST, found))
-
     bounds = () if search.order.by_amount else _CREATED
-    for route, (about, many) in streams.items():
-        stream(await _expected(connection, search, (*about, *bounds)), many, _by(search, route))
-        gathering = await _expected(connection, search, (*about, *_CREATED))
-        costs.append((gathering * batches, _by(search, Route.GATHER)))
-    for number in gathered:
-        gathering = await _expected(connection, search, ("root", number))
-        costs.append((gathering * batches, _by(search, Route.GATHER)))
-    for name in names:
+    streams = _streams(search)
+    ways = [
+        _Way(_by(search, route), _orders(search, (*about, *bounds)), many) for route, (about, many) in streams.items()
+    ]
+    if len(streams) == 1 and not names and not gathered and not dated:
+        return ways
+    gathering = [about for about, _ in streams.values()] + [("root", about) for about in gathered]
+    ways += [_Way(_by(search, Route.GATHER), _orders(search, (*about, *_CREATED)), 0) for about in gathering]
+    for about in names:
+        where = search.where(only=("root", *_CREATED))
+        sql = f"SELECT 1 FROM order_names o WHERE o.name_id = ANY (:{_NAME_IDS[about]}) AND {where}"  # noqa: S608
         # Each is read in order_names and in orders.
-        expected = 2 * await _expected_names(connection, search, name)
-        costs.append((expected * batches, _by(search, Route.GATHER_NAMES, name)))
-        many = len(_list(search, _NAME_IDS[name]))
+        ways.append(_Way(_by(search, Route.GATHER_NAMES, about), sql, 0, weight=2))
+        many = len(_list(search, _NAME_IDS[about]))
         if not search.order.by_amount and many <= MOST_NAMES:
-            stream(expected, many, _by(search, Route.NAMES, name))
-    return min(costs, key=lambda cost: cost[0])[1]
+            ways.append(_Way(_by(search, Route.NAMES, about), sql, many, weight=2))
+    return ways
 
 
 def _streams(search: Search) -> dict[Route, tuple[tuple[str, ...], int]]:
     """The routes of sorted streams along `orders`: which conditions bound them, and how many streams they merge."""
     conditions = search.conditions
-    found: dict[Route, tuple[tuple[str, ...], int]] = {}
-    classes = len(_list(search, "classes"))
-    if search.order.by_amount:
-        found[Route.CLASSES] = (("root", "classes"), classes)
-    elif "classes" in conditions:
-        found[Route.CLASSES] = (("root", "classes"), classes)
-        found[Route.ALL] = (("root",), 1)
-    else:
-        found[Route.ALL] = (("root",), 1)
+    found: dict[Route, tuple[tuple[str, ...], int]] = {Route.ALL: (("root",), 1)}
+    if "classes" in conditions:
+        found[Route.CLASSES] = (("root", "classes"), len(_list(search, "classes")))
     if "organizations" in conditions:
         found[Route.ORGANIZATIONS] = (("root", "organizations"), len(_list(search, "organization_ids")))
         if "classes" not in conditions:
             # Whose orders they are bounds them without leaving any out.
-            found = {Route.ORGANIZATIONS: found[Route.ORGANIZATIONS]}
+            del found[Route.ALL]
     if "seller" in conditions and "root" in conditions:
         found[Route.SELLER] = (("root", "seller"), 1)
     return found
+
+
+def _orders(search: Search, about: tuple[str, ...]) -> str:
+    """What conditions leave. Those that follow from others are left out: PostgreSQL would count them twice."""
+    without = ["day"]
+    if "organizations" in about or "seller" in about:
+        without.append("root")
+    if "organizations" in about:
+        without.append("seller")
+    return f"SELECT 1 FROM orders o WHERE {search.where(*without, only=about)}"  # noqa: S608
 
 
 _NAME_IDS = {"names": "name_ids", "search": "search_ids"}
@@ -340,20 +367,20 @@ def _by(search: Search, route: Route, names: str = "names") -> Search:
     return Search(search.order, search.conditions, search.parameters, route, names)
 
 
-async def _expected(connection: AsyncConnection, search: Search, about: tuple[str, ...]) -> float:
-    return await _explained(connection, f"SELECT FROM orders o WHERE {search.where(only=about)}", search)
-
-
-async def _expected_names(connection: AsyncConnection, search: Search, about: str) -> float:
-    sql = f"SELECT FROM order_names o WHERE o.name_id = ANY (:{_NAME_IDS[about]}) AND "
-    return await _explained(connection, sql + search.where(only=("root", *_CREATED)), search)
-
-
-async def _explained(connection: AsyncConnection, sql: str, search: Search) -> float:
-    """How many rows PostgreSQL expects; nothing is read."""
+async def _expected(connection: AsyncConnection, search: Search, queries: list[str]) -> list[float]:
+    """How many rows PostgreSQL expects of each; nothing is read. One question for all: an Append of their plans."""
+    sql = " UNION ALL ".join(queries)
     query = text("EXPLAIN (FORMAT JSON) " + sql)
-    plan = (await connection.execute(query, used(sql, search.parameters))).scalar_one()
-    return float(plan[0]["Plan"]["Plan Rows"])
+    plan = (await connection.execute(query, used(sql, search.parameters))).scalar_one()[0]["Plan"]
+    plans = plan.get("Plans", []) if plan["Node Type"] == "Append" else []
+    if len(plans) != len(queries):
+        # It may leave out what it proves to be empty.
+        return (
+            [(await _expected(connection, search, [one, one]))[0] for one in queries]
+            if len(queries) > 2
+            else [0.0] * len(queries)
+        )
+    return [float(each["Plan Rows"]) for each in plans]
 
 
 def used(sql: str, parameters: Mapping[str, object]) -> dict[str, object]:
