@@ -34,6 +34,12 @@ _WALKS_MAX = 256
 _DAYS_MAX = 64
 _ALL_TYPES = frozenset(int(each) for each in LineType)
 
+# One look-up a line, by key (`OFFSET 0` keeps it so). As a join of many, the question that row-level security asks of
+# each transaction, whether one of its lines is seen, may be answered by reading every line that there is.
+_TRANSACTION = """CROSS JOIN LATERAL (
+    SELECT * FROM transactions WHERE root_id = l.root_id AND id = l.transaction_id OFFSET 0
+) AS t"""
+
 _OPEN = text("SELECT set_config('farthing.wallet', CAST(:wallet_id AS text), true)")
 _PROGRESS = text("""
 SELECT coalesce((SELECT sequence FROM search_progress WHERE root_id = :root_id AND wallet_id = :wallet_id), 0)
@@ -46,10 +52,10 @@ SELECT item_id, wanted, found FROM (
     FROM search_items WHERE root_id = :root_id AND wallet_id = :wallet_id
 ) AS i WHERE wanted OR found
 """)
-_LATEST_ITEMS = text("""
-SELECT DISTINCT t.item FROM lines l JOIN transactions t ON t.root_id = l.root_id AND t.id = l.transaction_id
+_LATEST_ITEMS = text(f"""
+SELECT DISTINCT t.item FROM lines l {_TRANSACTION}
 WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence > :after AND l.sequence <= :to
-""")
+""")  # noqa: S608
 # From one day to the next along the index, whatever the number of lines a day.
 _DAYS = text("""
 WITH RECURSIVE days (day) AS (
@@ -65,12 +71,13 @@ WITH RECURSIVE days (day) AS (
 SELECT day FROM days WHERE day < :number_end LIMIT :limit
 """)
 
-_ROWS = """
+_ROWS = f"""
 SELECT l.transaction_id, l.sequence, l.type, t.item, t.order_number, t.order_id, l.amount_micros,
        l.balance_after_micros, l.posted_at, l.hash, t.kind, t.cloud_phone_id, t.original_id
-FROM found f JOIN lines l ON l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence = f.sequence
-JOIN transactions t ON t.root_id = l.root_id AND t.id = l.transaction_id
-"""
+FROM found f CROSS JOIN LATERAL (
+    SELECT * FROM lines WHERE root_id = :root_id AND wallet_id = :wallet_id AND sequence = f.sequence OFFSET 0
+) AS l {_TRANSACTION}
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +333,7 @@ def _latest(question: _Question, end: str) -> str:
     )
     conditions = _conditions(wanted, _LATEST)
     of_ledger = bool(wanted.items or wanted.number or wanted.cloud_phone_id or wanted.search)
-    join = "JOIN transactions t ON t.root_id = l.root_id AND t.id = l.transaction_id" if of_ledger else ""
+    join = _TRANSACTION if of_ledger else ""
     return f"""(
         SELECT l.sequence, l.amount_micros FROM lines l {join}
         WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence > :middle AND l.sequence <= :to
