@@ -269,3 +269,28 @@ async def test_prices_page(world: World) -> None:
     assert [*first.prices, *second.prices] == await prices(world, world.reseller)
     request.valid_at.FromDatetime(NOON)
     assert (await problem_of(world.call(world.reseller, "ListPrices", request))).reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_changes_of_the_catalogue_are_in_the_audit_trail(world: World) -> None:
+    """Given products, prices and taxes that were set, when the trail is read, then it says who set what, once each."""
+    request = catalogue_pb2.SetTaxRequest(
+        request_id="tax", seller_id=str(world.partner.id), name="VAT", rate_ppm=190_000
+    )
+    await world.call(world.partner, "SetTax", request)
+    tax = await world.call(world.partner, "SetTax", request)
+    query = text(
+        "SELECT action, target_type, target_id, actor_name, after FROM audit_events "
+        "WHERE organization_id = :partner_id OR organization_id = :platform_id AND target_id = :sku_id ORDER BY id"
+    )
+    row = {"partner_id": world.partner.id, "platform_id": world.platform.id, "sku_id": world.sku_id}
+    async with world.database.transaction(EVERYTHING) as connection:
+        found = (await connection.execute(query, row)).all()
+    actors = [(each.action, each.target_type, each.actor_name) for each in found]
+    assert actors == [
+        ("SKU_CREATED", "sku", "Boss of Platform"),
+        ("PRICE_SET", "price", "Boss of Partner"),
+        ("PRICE_SET", "price", "Boss of Partner"),
+        ("TAX_SET", "tax", "Boss of Partner"),
+    ]
+    assert (found[-1].target_id, found[-1].after["rate_ppm"], found[-1].after["valid_to"]) == (tax.id, 190_000, "")
+    assert found[1].after["unit_price"] == "1.5 EUR"

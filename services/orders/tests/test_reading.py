@@ -236,6 +236,12 @@ async def test_orders_and_their_lines_cannot_be_rewritten(world: World) -> None:
     for statement in (
         "UPDATE order_items SET quantity = 2",
         "UPDATE order_item_tiers SET net_micros = 0",
+        "UPDATE refund_line_tiers SET net_micros = 0",
+        "UPDATE refunds SET reason = ''",
+        "UPDATE order_fees SET period_to = now()",
+        "UPDATE order_fee_tiers SET net_micros = 0",
+        "UPDATE audit_events SET actor_name = ''",
+        "DELETE FROM audit_events",
         "DELETE FROM orders",
         "DELETE FROM order_items",
         "UPDATE prices SET unit_price_micros = 0",

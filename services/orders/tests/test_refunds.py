@@ -10,7 +10,7 @@ from google.type.money_pb2 import Money
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servicekit.problems import Problem
-from servicekit.scope import EVERYTHING
+from servicekit.scope import EVERYTHING, Scope
 from sqlalchemy import text
 
 from .conftest import LEASE, Member, World, problem_of
@@ -256,3 +256,19 @@ async def test_the_database_adds_up_as_the_rules_do(world: World, asked: list[tu
         seen = await read(world, order)
         assert micros(seen.refunded) == total == sum(micros(item.refunded) for item in seen.items)
         assert micros(seen.tiers[0].refunded_net) + micros(seen.tiers[0].refunded_tax) == total
+
+
+async def test_the_database_itself_hides_others_refunds(world: World) -> None:
+    """Given a refund, when SQL without any condition runs in a scope, then row security leaves the own tiers."""
+    order = await world.place(world.purchase())
+    await refund(world, order)
+
+    async def rows(who: Member, table: str) -> int:
+        async with world.database.transaction(Scope(who.id, who.organization.root_id)) as connection:
+            query = text(f"SELECT count(*) FROM {table} WHERE root_id = :root_id")
+            return int((await connection.execute(query, {"root_id": world.partner.id})).scalar_one())
+
+    for table in ("refunds", "refund_line_tiers", "refunded_lines", "audit_events"):
+        assert await rows(world.stranger, table) == await rows(world.sibling, table) == 0, table
+    for who, tiers in ((world.customer, 1), (world.reseller, 2), (world.partner, 3)):
+        assert (await rows(who, "refunds"), await rows(who, "refunded_lines")) == (1, tiers)
