@@ -9,7 +9,7 @@ from farthing.wallet.v1 import wallets_pb2 as pb
 from servicekit.call import current_call
 from servicekit.database import Database
 from servicekit.export import Row, export, file_name_stem
-from servicekit.scope import Scope
+from servicekit.scope import EVERYTHING
 from servicekit.server import Context
 
 from wallet.convert.exports import COLUMNS, CURRENCY_COLUMN, export_rows, filter_facts
@@ -49,7 +49,7 @@ class ExportsRpc:
             file_stem=file_name_stem("balance", f"{name}-{wallet.currency}", wallet.now),
             sheet_name="Balance details",
             columns=COLUMNS,
-            batches=self._batches(call.scope, wallet, wanted, order, window),
+            batches=self._batches(wallet, wanted, order, window),
             facts=facts,
             currency_column=CURRENCY_COLUMN,
         )
@@ -59,12 +59,15 @@ class ExportsRpc:
                 yield chunk
 
     async def _batches(
-        self, scope: Scope, wallet: WalletState, wanted: EntryFilter, order: Order, window: Window
+        self, wallet: WalletState, wanted: EntryFilter, order: Order, window: Window
     ) -> AsyncIterator[Sequence[Row]]:
-        """A short transaction a batch: an export of hours holds no snapshot and no connection."""
+        """A short transaction a batch: an export of hours holds no snapshot and no connection.
+
+        The wallet was found in the caller's scope; see `wallet.rpc.lists`.
+        """
         place = None
         while True:
-            async with self._database.transaction(scope) as connection:
+            async with self._database.transaction(EVERYTHING) as connection:
                 rows = await search.page(
                     connection, wallet, wanted, window, order=order, place=place, limit=_LINES_A_BATCH
                 )
