@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import openpyxl
 import pytest
+import uvloop
 from farthing.export.v1.export_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX, ExportChunk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -523,3 +524,25 @@ def test_file_names_sort_by_time() -> None:
     """Given what, whose and when, When a file is named, Then the name has all three, in UTC."""
     at = datetime(2026, 11, 25, 14, 0, tzinfo=timezone(timedelta(hours=2)))
     assert file_name_stem("orders", "acme.example", at) == "orders-acme.example-20261125T120000Z"
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_worker_that_ends_at_once_is_a_failure_that_says_so(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a worker that cannot start, When an export is asked for, Then it fails with the worker's exit code, on the
+    services' event loop as on the plain one."""
+    monkeypatch.setattr("servicekit.export.sys.executable", "/bin/false")
+
+    async def batches() -> AsyncIterator[list[tuple[object, ...]]]:
+        for number in range(100):
+            await asyncio.sleep(0.01)
+            yield [("a", number)]
+
+    async def read() -> None:
+        columns = [Column("text", Kind.TEXT), Column("number", Kind.INTEGER)]
+        async for _ in export(EXPORT_FORMAT_XLSX, file_stem="x", sheet_name="s", columns=columns, batches=batches()):
+            pass
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner, pytest.raises(ExportFailed, match="ended with 1"):
+        runner.run(read())

@@ -217,8 +217,12 @@ class _WorkerGone(Exception):  # noqa: N818 - what happened
 
 async def _send(process: Process, value: object) -> None:
     assert process.stdin is not None
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    # uvloop says RuntimeError of a pipe that it knows to be closed.
+    if process.stdin.is_closing():
+        raise _WorkerGone
     try:
-        process.stdin.write(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+        process.stdin.write(data)
         await process.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
         raise _WorkerGone from None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -121,9 +122,11 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 else:
                     self._validate(request)
                     replies = handler.unary_stream(request, context)
+                # A client that goes away ends the handler at once, and what it holds is given back.
                 with serving(call):
-                    async for reply in replies:
-                        await context.write(reply)
+                    async with aclosing(replies):
+                        async for reply in replies:
+                            await context.write(reply)
 
             await self._serve(method, rule, context, work, bounded=False)
 
