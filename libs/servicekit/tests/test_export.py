@@ -4,6 +4,9 @@ import asyncio
 import csv
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -546,3 +549,40 @@ def test_a_worker_that_ends_at_once_is_a_failure_that_says_so(
 
     with asyncio.Runner(loop_factory=loop_factory) as runner, pytest.raises(ExportFailed, match="ended with 1"):
         runner.run(read())
+
+
+ON_UVLOOP = """
+import asyncio, grpc, uvloop
+from servicekit.export import Column, export
+
+async def rows():
+    yield [("FA-1",)]
+
+async def serve(request, context):
+    async for chunk in export(2, file_stem="x", sheet_name="X", columns=[Column("Number")], batches=rows()):
+        yield chunk.SerializeToString()
+
+async def main():
+    server = grpc.aio.server()
+    handlers = {"Export": grpc.unary_stream_rpc_method_handler(serve)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Exports", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        print(len([piece async for piece in channel.unary_stream("/test.Exports/Export")(b"")]))
+    await server.stop(None)
+
+uvloop.run(main())
+"""
+
+
+def test_a_worker_started_beside_grpc_is_left_alone_by_it() -> None:
+    """Given a server on uvloop as in production, When it starts a worker, Then gRPC's handlers of forks, which now and
+    then aborted it, are not called: they would say so each time."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GRPC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_UVLOOP], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, int(done.stdout or 0) >= 3) == (0, True), done.stderr
+    assert "fork" not in done.stderr

@@ -13,9 +13,8 @@ import hashlib
 import pickle
 import shutil
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -30,6 +29,7 @@ from farthing.export.v1.export_pb2 import (
     ExportInfo,
 )
 
+from servicekit.child import Child
 from servicekit.problems import invalid
 from servicekit.sheets.plan import ROWS_PER_SHEET_MAX, Column, Job, Kind, Plan, Row
 
@@ -137,30 +137,23 @@ class _Work:
         self.rows = 0
         self._batches = batches
         self._folder = ""
-        self._process: Process | None = None
+        self._child: Child | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[bytes] | None = None
 
     async def start(self, plan: Plan, format_name: str) -> None:
         # In a thread it could be made after a cancellation, with nobody to remove it.
         self._folder = mkdtemp(prefix="farthing-export-")
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "servicekit.sheets.worker",
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            limit=CHUNK_BYTES_MAX,
-        )
-        self._feeder = asyncio.create_task(self._feed(self._process, Job(plan, format_name, Path(self._folder))))
+        self._child = Child([sys.executable, "-m", "servicekit.sheets.worker"])
+        await self._child.connect(CHUNK_BYTES_MAX)
+        self._feeder = asyncio.create_task(self._feed(self._child, Job(plan, format_name, Path(self._folder))))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The file; empty pieces while nothing is ready. Raises what the batches raised, and ExportFailed."""
-        process, feeder = self._process, self._feeder
-        assert process is not None and feeder is not None and process.stdout is not None
+        child, feeder = self._child, self._feeder
+        assert child is not None and feeder is not None
         while True:
-            self._reader = asyncio.create_task(process.stdout.read(CHUNK_BYTES_MAX))
+            self._reader = asyncio.create_task(child.stdout.read(CHUNK_BYTES_MAX))
             while not (await asyncio.wait({self._reader}, timeout=PROGRESS_EVERY_S))[0]:
                 yield b""
             data = self._reader.result()
@@ -168,44 +161,40 @@ class _Work:
                 break
             yield data
         await feeder
-        _, said = await process.communicate()
-        if process.returncode != 0:
-            raise ExportFailed(f"the worker ended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
+        if code := await child.wait():
+            raise ExportFailed(f"the worker ended with {code}: {child.said()}")
 
     async def stop(self) -> None:
         """Leaves neither the process nor the batches open, whatever had happened."""
-        process, feeder = self._process, self._feeder
-        if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-        for task in (feeder, self._reader):
+        if self._child is not None:
+            self._child.kill()
+        for task in (self._feeder, self._reader):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
                 if not task.cancelled():
                     task.exception()
-        if process is not None and process.returncode is None:
-            await process.communicate()
-        if feeder is None:
+        if self._child is not None:
+            await self._child.end()
+        if self._feeder is None:
             await _close(self._batches)
         if self._folder:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def _feed(self, process: Process, job: Job) -> None:
+    async def _feed(self, child: Child, job: Job) -> None:
         try:
-            await _send(process, job)
+            await _send(child, job)
             async for batch in self._batches:
                 rows = iter(batch)
                 while some := [tuple(row) for row in islice(rows, _ROWS_AT_ONCE)]:
-                    await _send(process, some)
+                    await _send(child, some)
                     self.rows += len(some)
-            await _send(process, None)
+            await _send(child, None)
         except _WorkerGone:
             # It says itself why.
             return
         except BaseException:
-            with suppress(ProcessLookupError):
-                process.kill()
+            child.kill()
             raise
         finally:
             await _close(self._batches)
@@ -215,15 +204,14 @@ class _WorkerGone(Exception):  # noqa: N818 - what happened
     """The worker takes nothing more."""
 
 
-async def _send(process: Process, value: object) -> None:
-    assert process.stdin is not None
+async def _send(child: Child, value: object) -> None:
     data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     # uvloop says RuntimeError of a pipe that it knows to be closed.
-    if process.stdin.is_closing():
+    if child.stdin.is_closing():
         raise _WorkerGone
     try:
-        process.stdin.write(data)
-        await process.stdin.drain()
+        child.stdin.write(data)
+        await child.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
         raise _WorkerGone from None
 
