@@ -59,6 +59,15 @@ def test_a_service_is_built_migrated_and_watched(compose: dict[str, Any], servic
     assert ports == [binds["GRPC_BIND"].rpartition(":")[2], binds["METRICS_BIND"].rpartition(":")[2]]
 
 
+def test_sellers_secrets_are_wallets_alone(compose: dict[str, Any]) -> None:
+    """Given every part. When its mounts are read. Then the secrets are wallet's, where it looks, only to be read."""
+    mounts = {name: part.get("volumes", []) for name, part in compose["services"].items()}
+    secrets = {name: mount for name, found in mounts.items() for mount in found if mount.startswith("./secrets:")}
+    told = compose["services"]["wallet"]["environment"]["SECRETS_DIR"]
+    assert secrets == {"wallet": f"./secrets:{told}:ro"}
+    assert set(compose["services"]["orders"]["volumes"]) < set(mounts["wallet"])
+
+
 def test_addresses_lead_to_listening_parts(compose: dict[str, Any]) -> None:
     """Given what services are told. When each host is looked up. Then it is a part that maps that port."""
     told = compose["services"]["orders"]["environment"]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from local_stack import artifacts, environment, external, layout, ports, topics
+from local_stack import artifacts, credentials, environment, external, layout, ports, topics
 from local_stack.errors import StackError
 from local_stack.processes import Processes, identity
 
@@ -53,6 +53,17 @@ def test_contract_names_every_service(tmp_path: Path) -> None:
         assert mine["METRICS_BIND"] == f"127.0.0.1:{state.ports[f'{service}_metrics']}"
         assert mine["WALLET_TARGET"] == stack["WALLET_INTERNAL_GRPC"]
     assert stack["PSQL"] == "/pg/bin/psql"
+
+
+def test_sellers_secrets_are_wallets_alone(tmp_path: Path) -> None:
+    """Given a stack. When its services' environments are derived. Then only wallet's leads to the secrets, kept 700."""
+    stack = environment.of_stack(tmp_path, layout.load_or_make(tmp_path), external.read({}), Path("/pg/bin"))
+    knowing = [name for name in layout.SERVICES if "SECRETS_DIR" in environment.of_service(stack, name)]
+    assert knowing == ["wallet"]
+    folder = Path(stack["SECRETS_DIR"])
+    for _ in range(2):
+        credentials.make_secrets_folder(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_state_is_kept_and_private(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def make_signing_key(folder: Path) -> None:
     (folder / "jwks.json").write_text(public)
 
 
+def make_secrets_folder(folder: Path) -> None:
+    """Makes the folder for sellers' secrets (mode 700), which developers fill: `<seller's id>/<name>`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def make_certificates(folder: Path, names: Sequence[str], now: datetime.datetime) -> None:
     """Writes `ca.pem` and for each name `<name>.pem` and `<name>.key` (EC P-256, server and client), once.
 

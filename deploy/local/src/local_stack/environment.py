@@ -54,6 +54,7 @@ def of_stack(folder: Path, state: State, external: Addresses, postgres_bin: Path
         "JWT_SIGNING_KEY_FILE": str(tokens / "signing-key.json"),
         "TLS_CA_FILE": str(certificates / "ca.pem"),
         "TLS_DIR": str(certificates),
+        "SECRETS_DIR": str(folder / "secrets"),
         "PSQL": str(postgres_bin / "psql"),
         "PGBENCH": str(postgres_bin / "pgbench"),
     }
@@ -63,6 +64,8 @@ def of_stack(folder: Path, state: State, external: Addresses, postgres_bin: Path
 def of_service(stack: Mapping[str, str], service: str) -> dict[str, str]:
     """The whole environment of one service process, made from what `of_stack` returned."""
     name = service.upper()
+    # Only wallet may know where sellers' secrets lie.
+    its_own = {"SECRETS_DIR": stack["SECRETS_DIR"]} if service == "wallet" else {}
     return {
         **{key: os.environ[key] for key in _INHERITED if key in os.environ},
         **{key: stack[key] for key in _THE_SAME},
@@ -76,6 +79,7 @@ def of_service(stack: Mapping[str, str], service: str) -> dict[str, str]:
         "WALLET_TARGET": stack["WALLET_INTERNAL_GRPC"],
         # A killed service's partitions go to its successor after this; production waits longer.
         "KAFKA_SESSION_TIMEOUT_MS": "3000",
+        **its_own,
     }
 
 

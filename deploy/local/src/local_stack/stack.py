@@ -15,6 +15,7 @@ import psutil
 
 from local_stack import (
     artifacts,
+    credentials,
     environment,
     external,
     furnish,
@@ -212,6 +213,7 @@ class Stack:
     def _make_folder(self) -> None:
         layout.load_or_make(self.folder)
         furnish.make_credentials(self.folder)
+        credentials.make_secrets_folder(self.folder / "secrets")
 
     def _together(self, names: tuple[str, ...], work: Callable[[str, Progress], None], progress: Progress) -> None:
         if not names:
