@@ -1,4 +1,4 @@
-"""kill -9 of orders at every named point of a payment from outside, of late money, and of a refund (design 9)."""
+"""kill -9 of orders and wallet at every named point of a payment from outside, late money, a refund (design 9)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,13 +17,20 @@ BY_BANK = orders_pb2.PAYMENT_METHOD_BANK_TRANSFER
 
 @asynccontextmanager
 async def killed_at(world: World, point: str) -> AsyncIterator[None]:
-    """Orders dies at `point` of what the block begins, and is there again after it."""
-    await asyncio.to_thread(world.stack.restart, "orders", FARTHING_FAULT=point)
+    """The service of `point` dies there of what the block begins, and is there again after it."""
+    service = point.split(".", maxsplit=1)[0]
+    await asyncio.to_thread(world.stack.restart, service, FARTHING_FAULT=point)
     try:
         yield
-        await dies(world.stack, "orders")
+        await dies(world.stack, service)
     finally:
-        await asyncio.to_thread(world.stack.restart, "orders")
+        await asyncio.to_thread(world.stack.restart, service)
+
+
+async def balances(world: World, shop: Shop) -> tuple[int, int]:
+    """What the customer and the partner have, asked until it is answered."""
+    found = [await insist(lambda team=team: world.balance_micros(team)) for team in (shop.customer, shop.partner)]
+    return found[0], found[1]  # type: ignore[return-value]
 
 
 def buying(world: World, shop: Shop) -> "asyncio.Task[object]":
@@ -56,16 +63,18 @@ async def test_a_payment_survives_its_beginning(world: World, point: str) -> Non
         "orders.after_capture",
         "orders.before_complete_commit",
         "orders.after_complete_commit",
+        "wallet.before_capture_commit",
+        "wallet.after_capture_commit",
     ],
 )
 async def test_a_settled_order_survives(world: World, point: str) -> None:
-    """Given orders that will be killed at `point`, when the money for an order arrives, then it is completed once."""
+    """Given a service that will be killed at `point`, when an order is paid by bank, then it is completed once."""
     shop = await open_shop(world)
     order = await world.buy(shop.customer, shop.sku_id, payment_method=BY_BANK)
     async with killed_at(world, point):
-        await world.settle(shop.partner, order.payment.top_up_id)
+        await insist(lambda: world.settle(shop.partner, order.payment.top_up_id))
     await world.order_in(shop.customer, order.id, orders_pb2.Order.STATE_COMPLETED)
-    assert await world.balance_micros(shop.customer) == 0
+    assert await balances(world, shop) == (0, 994 * MICROS)
     receipt = await world.sent_receipt(shop.customer, order_id=order.id, timeout_s=60)
     assert len(world.mails(receipt.delivery.message_id)) == 1
 
@@ -96,10 +105,12 @@ async def test_late_money_survives(world: World, point: str) -> None:
         "orders.before_refund",
         "orders.after_refund",
         "orders.before_refunded_commit",
+        "wallet.before_refund_commit",
+        "wallet.after_refund_commit",
     ],
 )
 async def test_a_refund_survives(world: World, point: str) -> None:
-    """Given orders that will be killed at `point`, when the seller refunds and insists, then it is given back once."""
+    """Given a service that will be killed at `point`, when the seller refunds and insists, then it is done once."""
     shop = await open_shop(world)
     await world.top_up(shop.customer, 50 * MICROS)
     order = await world.buy(shop.customer, shop.sku_id, quantity=2)
@@ -116,7 +127,7 @@ async def test_a_refund_survives(world: World, point: str) -> None:
     refund = await refunding
     assert isinstance(refund, orders_pb2.Refund)
     assert (refund.state, micros(refund.total)) == (orders_pb2.Refund.STATE_POSTED, 10 * MICROS)
-    assert await world.balance_micros(shop.customer) == 40 * MICROS
+    assert await balances(world, shop) == (40 * MICROS, 994 * MICROS)
     assert (await world.order(shop.customer, order.id)).state == orders_pb2.Order.STATE_PARTLY_REFUNDED
 
 
