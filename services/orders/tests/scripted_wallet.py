@@ -21,7 +21,8 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
     """Does each thing once; `script` holds what it does to the next questions instead of answering plainly.
 
     `refuse:<organization>` lacks credit there, `refused:<REASON>` refuses for that reason, `hang` neither posts nor
-    answers, `lose` posts but does not answer, `error:<CODE>` aborts, `slow` answers within the time.
+    answers, `lose` posts but does not answer, `drop` does it and breaks off at once, `error:<CODE>` aborts, `slow`
+    answers within the time.
     """
 
     script: list[str] = field(default_factory=list)
@@ -68,10 +69,12 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
     async def ReleaseHold(
         self, request: holds_pb2.ReleaseHoldRequest, context: grpc.aio.ServicerContext
     ) -> holds_pb2.Hold:
-        await self._verb(context)
+        verb, _ = await self._verb(context)
         if self.holds[request.id] == holds_pb2.Hold.STATE_ACTIVE:
             self.holds[request.id] = holds_pb2.Hold.STATE_RELEASED
             self.released.append(request.id)
+        if verb == "drop":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as told")
         return holds_pb2.Hold(id=request.id, state=self.holds[request.id])
 
     async def ListWallets(
@@ -102,6 +105,8 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
             )
             if request.method == wallets_pb2.TOP_UP_METHOD_PROVIDER:
                 self.top_ups[request.request_id].checkout_url = f"https://pay.example/{request.order_number}"
+        if verb == "drop":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as told")
         if verb == "lose":
             await asyncio.sleep(10)
         return self.top_ups[request.request_id]
@@ -141,6 +146,8 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
         self.posted[request_id] = result
         if captured:
             self.holds[captured] = holds_pb2.Hold.STATE_CAPTURED
+        if verb == "drop":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as told")
         if verb == "lose":
             await asyncio.sleep(10)
         if verb == "slow":
