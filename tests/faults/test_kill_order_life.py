@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from farthing.orders.v1 import orders_pb2
@@ -12,6 +13,8 @@ from servicekit.testing import eventually
 from tests.faults.test_kill import dies, insist
 from tests.system.world import MICROS, TIMEOUT_S, Shop, World, micros, open_shop, tag
 
+# Each waits for orders' lease of ten seconds. Of those that lead to the same state, one is in the short run.
+at_length = partial(pytest.param, marks=pytest.mark.slow)
 BY_BANK = orders_pb2.PAYMENT_METHOD_BANK_TRANSFER
 
 
@@ -42,7 +45,7 @@ def buying(world: World, shop: Shop) -> "asyncio.Task[object]":
     )
 
 
-@pytest.mark.parametrize("point", ["orders.before_top_up", "orders.after_top_up"])
+@pytest.mark.parametrize("point", [at_length("orders.before_top_up"), "orders.after_top_up"])
 async def test_a_payment_survives_its_beginning(world: World, point: str) -> None:
     """Given orders that will be killed at `point`, when a customer orders by bank and insists, then there is one order
     and one top-up, and its money completes it."""
@@ -59,11 +62,11 @@ async def test_a_payment_survives_its_beginning(world: World, point: str) -> Non
 @pytest.mark.parametrize(
     "point",
     [
-        "orders.before_capture",
+        at_length("orders.before_capture"),
         "orders.after_capture",
-        "orders.before_complete_commit",
+        at_length("orders.before_complete_commit"),
         "orders.after_complete_commit",
-        "wallet.before_capture_commit",
+        at_length("wallet.before_capture_commit"),
         "wallet.after_capture_commit",
     ],
 )
@@ -79,7 +82,7 @@ async def test_a_settled_order_survives(world: World, point: str) -> None:
     assert len(world.mails(receipt.delivery.message_id)) == 1
 
 
-@pytest.mark.parametrize("point", ["orders.before_release", "orders.after_release"])
+@pytest.mark.parametrize("point", [at_length("orders.before_release"), "orders.after_release"])
 async def test_late_money_survives(world: World, point: str) -> None:
     """Given orders that will be killed at `point`, when money of a canceled order arrives, then it is free to spend."""
     shop = await open_shop(world)
@@ -101,11 +104,11 @@ async def test_late_money_survives(world: World, point: str) -> None:
 @pytest.mark.parametrize(
     "point",
     [
-        "orders.after_refund_commit",
-        "orders.before_refund",
+        at_length("orders.after_refund_commit"),
+        at_length("orders.before_refund"),
         "orders.after_refund",
         "orders.before_refunded_commit",
-        "wallet.before_refund_commit",
+        at_length("wallet.before_refund_commit"),
         "wallet.after_refund_commit",
     ],
 )
