@@ -144,7 +144,7 @@ def _event() -> bytes:
     charge = Charge(f"orders:{uuid.uuid4()}", bytes(32), chained[2], CURRENCY, uuid.uuid4(), ORDER_NUMBER, ITEM, tiers)
     posted_at = datetime(2026, 1, 1, tzinfo=UTC)
     lines = tuple(
-        Line(chained[2], buyer, buyer, buyer, seller, 1000, -1, 1, 0, 0, 0, -(10**10), 10**17, at, 2, bytes(32))
+        Line(chained[2], buyer, buyer, buyer, seller, 1000, -1, 1, 0, 0, 0, -(10**10), 10**17, at, 2, 0, bytes(32))
         for at, (buyer, seller, _, _) in enumerate(tiers, 1)
     )
     posted = Posted(uuid.uuid4(), posted_at, -(10**10), bytes(32), lines)
