@@ -203,11 +203,16 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 def _origin(peer: str, metadata: Any) -> str:
     """The connection's address; behind a gateway also whom it names (anybody can send that header: both are kept)."""
-    address = unquote(peer).partition(":")[2].rpartition(":")[0] or peer
     for key, value in metadata:
         if key == "x-forwarded-for" and isinstance(value, str):
-            return f"{value[:ORIGIN_MAX]} via {address}"
-    return address
+            return f"{value[:ORIGIN_MAX]} via {_address(peer)}"
+    return _address(peer)
+
+
+@lru_cache(10_000)
+def _address(peer: str) -> str:
+    """The address in gRPC's name of a peer; a connection's calls, thousands a second, ask for the same one."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0] or peer
 
 
 def _path(field: Any) -> str:
