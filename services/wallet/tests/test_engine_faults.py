@@ -68,7 +68,9 @@ async def test_an_answer_lost_after_the_commit_is_found_again(world: World, engi
 
 
 async def test_connections_killed_all_the_time(world: World, engine: Engine) -> None:
-    """Given connections killed in mid-batch, over and over. When 600 charges are posted. Then each is there once."""
+    """Given connections killed in mid-batch, over and over. When charges are posted until five were killed, and 600 at
+    least. Then each is there once.
+    """
     chain = await world.chain(money=(100_000, 100_000, 100_000))
     stop = asyncio.Event()
     killed = 0
@@ -83,10 +85,10 @@ async def test_connections_killed_all_the_time(world: World, engine: Engine) -> 
             await asyncio.sleep(0.03)
 
     killing = asyncio.create_task(killer())
-    charges = [chain.charge((10, 0), (8, 0), (5, 0)) for _ in range(600)]
-    outcomes = []
-    for start in range(0, 600, 20):
-        batch = asked(*charges[start : start + 20])
+    outcomes: list[Any] = []
+    # How many batches fit between two looks of the killer is the machine's to say. Money is there for 10,000 charges.
+    while len(outcomes) < 600 or (killed < 5 and len(outcomes) < 8000):
+        batch = asked(*(chain.charge((10, 0), (8, 0), (5, 0)) for _ in range(20)))
         first = await insist(engine, batch)
         again = await insist(engine, batch)
         assert [outcome[:3] for outcome in first] == [outcome[:3] for outcome in again]
@@ -95,9 +97,10 @@ async def test_connections_killed_all_the_time(world: World, engine: Engine) -> 
     stop.set()
     await killing
 
-    assert killed > 0
-    assert reasons(outcomes) == ["posted"] * 600
-    assert await world.balances(chain) == [94_000, 95_200, 97_000]
+    assert killed >= 5
+    posted = len(outcomes)
+    assert reasons(outcomes) == ["posted"] * posted
+    assert await world.balances(chain) == [100_000 - 10 * posted, 100_000 - 8 * posted, 100_000 - 5 * posted]
     await world.check(chain.root_id)
 
 
