@@ -13,9 +13,10 @@ from orders.domain.catalogue import ProductType, Sku
 from orders.domain.numbers import order_number
 from orders.domain.orders import CloudPhone, Order, OrderItem, OrderState, Payer, Payment, PaymentMethod
 from orders.domain.pricing import TaxRate, Tier, TierLine
-from orders.domain.search import OrderFilter, OrderOrder, fold
+from orders.domain.search import OrderFilter, OrderOrder
 from orders.store import names, orders
 from servicekit.database import Database
+from servicekit.folding import fold
 from servicekit.ids import new_id
 from servicekit.scope import EVERYTHING, Scope
 from sqlalchemy import text

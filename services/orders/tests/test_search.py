@@ -16,7 +16,7 @@ from local_stack.stack import Stack
 from orders.convert.search import filter_from_message
 from orders.domain.catalogue import ProductType
 from orders.domain.orders import OrderState, margin_of
-from orders.domain.search import EVERY_NUMBER, OrderFilter, OrderOrder, Place, fold, parse_number_prefix
+from orders.domain.search import EVERY_NUMBER, OrderFilter, OrderOrder, Place, parse_number_prefix
 from orders.rpc.order_lists import OrderLists
 from orders.rpc.reads import Reads
 from orders.store import listing, search
@@ -179,43 +179,6 @@ async def test_a_scope_of_many_organizations(shelf: Shelf, monkeypatch: pytest.M
     for _ in range(40):
         wanted = draw_filter(shelf, drawn, drawn.sample(DIMENSIONS, drawn.randrange(3)))
         await check(shelf, drawn.choice(("reseller", "partner")), wanted, drawn.choice(ORDERS))
-
-
-@pytest.mark.parametrize(
-    ("part", "name", "matches"),
-    [
-        ("istanbul", "İSTANBUL Vekil", True),
-        ("İstanbul", "istanbul", True),
-        ("ISPARTA", "ısparta", True),
-        ("strasse", "Straße", True),
-        ("STRASSE", "straße", True),
-        ("ß", "STRASSE", True),
-        ("σίσυφος", "ΣΊΣΥΦΟΣ", True),
-        ("ΣΊΣΥΦΟς", "σίσυφοσ", True),
-        ("стартовый", "Пакет СТАРТОВЫЙ", True),
-        ("理", "代理服务器", True),
-        ("سكني", "وكيل سكني", True),
-        ("café", "CAFE\u0301", True),
-        ("after", "Ａｆｔｅｒ", True),
-        ("ﬁ", "FI", True),
-        ("%", "100 percent", False),
-        ("_", "off deal", False),
-        ("0% o", "100% off", True),
-        ("\\", "back\\slash", True),
-        ("é", "e", False),
-        ("a", "A" * 10_000, True),
-        ("a" * 10_000, "A" * 9_999, False),
-    ],
-)
-def test_names_are_folded_in_any_language(part: str, name: str, matches: bool) -> None:
-    """Given a name, when a part of it is looked for in other letters of its language, then it matches, literally."""
-    assert (fold(part) in fold(name)) is matches
-
-
-@given(st.text())
-def test_folding_is_stable(written: str) -> None:
-    """Given any text, when it is folded twice, then nothing changes any more, whatever its case was."""
-    assert fold(fold(written)) == fold(written)
 
 
 @pytest.mark.parametrize(

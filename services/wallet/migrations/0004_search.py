@@ -55,7 +55,7 @@ def upgrade() -> None:
             -- 1, 2, 3 ... within the wallet.
             item_id integer NOT NULL CHECK (item_id > 0),
             item text COLLATE "C" NOT NULL,
-            -- As wallet.domain.search folds it.
+            -- As servicekit.folding does it.
             folded text COLLATE "C" NOT NULL,
             PRIMARY KEY (root_id, wallet_id, item_id),
             UNIQUE (root_id, wallet_id, item)

@@ -1,7 +1,6 @@
 """A wallet with lines of every sort, and what a filter leaves of them, found out line by line in memory."""
 
 import random
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from uuid import UUID, uuid4
 
 from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
+from servicekit.folding import fold
 from servicekit.testing import as_service
 from wallet.store.ledger import post_line
 
@@ -119,11 +119,6 @@ def _charge(chain: Chain, dice: random.Random) -> pb.Charge:
     )
 
 
-def plain(text: str) -> str:
-    """A text without case and compatibility forms."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-
-
 def number_key(text: str) -> str:
     """An order number without spaces, dashes and small letters."""
     kept = (letter for letter in text if letter not in " \t\n\r\v\f-")
@@ -138,7 +133,7 @@ def leaves(asked: pb.EntryFilter, row: Row) -> bool:
         (not asked.HasField("posted_from") or asked.posted_from.ToNanoseconds() <= at * 1000)
         and (not asked.HasField("posted_to") or at * 1000 < asked.posted_to.ToNanoseconds())
         and (not asked.types or row.type in asked.types)
-        and (not asked.items or any(plain(part) in plain(row.item) for part in asked.items))
+        and (not asked.items or any(fold(part) in fold(row.item) for part in asked.items))
         and number_key(row.order_number).startswith(number_key(asked.order_number))
         and asked.cloud_phone_id in ("", row.cloud_phone_id)
         and (not search or _searched(search, row))
@@ -149,8 +144,8 @@ def _searched(search: str, row: Row) -> bool:
     names = {1: "recharge", 2: "expense", 3: "earnings", 4: "system"}
     number = number_key(search)
     return (
-        plain(search) in plain(row.item)
-        or plain(search) == names[row.type]
+        fold(search) in fold(row.item)
+        or fold(search) == names[row.type]
         or (bool(number) and number_key(row.order_number).startswith(number))
     )
 

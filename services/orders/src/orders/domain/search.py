@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
+
+from servicekit.folding import fold
 
 from orders.domain.catalogue import ProductType
 from orders.domain.numbers import CODE_ALPHABET, MISREAD
@@ -61,20 +62,6 @@ class Place:
 
 
 # -- names -----------------------------------------------------------------------------------------------------------
-
-
-def fold(text: str) -> str:
-    """`text` as it is compared: whatever its case, composition or width, in any language.
-
-    Unicode's NFKC and case folding (so ß is ss). The Turkish i with and without its dot are one letter, since a
-    search does not say its language.
-    """
-    folded = text
-    # Case folding can undo the normal form, and the normal form can bring letters to fold: done twice it is stable.
-    for _ in range(2):
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
-        folded = folded.replace("i\u0307", "i").replace("ı", "i")
-    return folded
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
+from servicekit.folding import fold
 from servicekit.scope import Scope
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,7 +25,6 @@ from orders.domain.search import (
     OrderFilter,
     OrderOrder,
     Place,
-    fold,
     order_classes,
     parse_number_prefix,
 )

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from servicekit.folding import fold
 from servicekit.problems import invalid
 
 from wallet.convert.ledger import instant, money
-from wallet.domain.search import EntryFilter, Order, Search, Totals, compact_number, folded
+from wallet.domain.search import EntryFilter, Order, Search, Totals, compact_number
 
 _NANOS_PER_MICRO = 1_000
 _LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
@@ -20,7 +21,7 @@ def filter_from_message(message: pb.EntryFilter) -> EntryFilter:
         posted_from=boundary(message, "posted_from", "filter."),
         posted_to=boundary(message, "posted_to", "filter."),
         types=frozenset(message.types),
-        items=tuple(dict.fromkeys(folded(part) for part in message.items)),
+        items=tuple(dict.fromkeys(fold(part) for part in message.items)),
         number=compact_number(message.order_number),
         cloud_phone_id=message.cloud_phone_id,
         search=Search.of(message.search),

@@ -1,16 +1,16 @@
 """What is asked of a wallet's lines: filter, order, place in a list, sums. Pure.
 
-Texts are compared folded, so that case and compatibility forms do not matter in any language.
+Texts are compared as `servicekit.folding` says.
 """
 
 import string
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from functools import lru_cache
 from typing import Final
+
+from servicekit.folding import fold
 
 from wallet.domain.ledger import LineType
 
@@ -23,15 +23,6 @@ _TYPES_BY_NAME: Final[Mapping[str, int]] = {each.name.casefold(): int(each) for 
 SEPARATORS: Final = " \t\n\v\f\r-"
 _COMPACT: Final = str.maketrans(string.ascii_lowercase, string.ascii_uppercase, SEPARATORS)
 _NUL: Final = "\0"
-
-
-@lru_cache(maxsize=4096)
-def folded(text: str) -> str:
-    """`text` as it is compared: without case, compatibility forms (full width, ligatures) made plain.
-
-    Composed both before and after: folding the case of a composed letter can take it apart.
-    """
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def compact_number(text: str) -> str:
@@ -73,7 +64,7 @@ class Search:
     @classmethod
     def of(cls, typed: str) -> "Search | None":
         """What a person typed; None where it is nothing but spaces."""
-        text = folded(typed.strip())
+        text = fold(typed.strip())
         if not text:
             return None
         named = _TYPES_BY_NAME.get(text)
@@ -135,7 +126,7 @@ class Items:
 
 def matching_items(wanted: EntryFilter, items: Iterable[str]) -> Items:
     """The `items`, as the lines say them, that the filter is about."""
-    known = [(item, folded(item)) for item in items]
+    known = [(item, fold(item)) for item in items]
     return Items(
         tuple(item for item, text in known if wanted.wants_item(text)),
         tuple(item for item, text in known if wanted.finds_item(text)),

@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
+from servicekit.folding import fold
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from wallet.domain.search import ORDER_DAY_CHARACTERS, SEPARATORS, folded
+from wallet.domain.search import ORDER_DAY_CHARACTERS, SEPARATORS
 
 # `wallet.domain.search.compact_number` in SQL; capital letters of "C" are those of ASCII, whatever the database's own.
 COMPACT_NUMBER = f"upper(translate({{column}}, '{SEPARATORS}', '') COLLATE \"C\")"
@@ -74,7 +75,7 @@ async def copy_lines(connection: AsyncConnection, root_id: UUID, wallet_id: UUID
     part = {**wallet, "after": claimed[0], "to": claimed[1]}
     items = list((await connection.execute(_NEW_ITEMS, part)).scalars())
     if items:
-        await connection.execute(_ADD_ITEMS, {**wallet, "items": items, "folded": [folded(item) for item in items]})
+        await connection.execute(_ADD_ITEMS, {**wallet, "items": items, "folded": [fold(item) for item in items]})
     await connection.execute(_COPY, part)
     await connection.execute(_ADVANCE, {**wallet, "to": part["to"]})
     count: int = part["to"] - part["after"]
