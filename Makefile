@@ -7,7 +7,7 @@ RELEASE := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format protos lock bench stack-up stack-down clean
+.PHONY: help install demo test test-all test-long check format protos lock bench stack-up stack-down clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: install ## Run the tests, on a local stack of their own; ARGS="..." goes t
 
 test-all: install ## Run the tests, the slow ones too
 	@$(BIN)/pytest $(ARGS)
+
+test-long: install ## Run the slow tests alone, behind all other work, a line each; ARGS="..." goes to pytest
+	@nice -n 19 $(BIN)/pytest -vv -m slow --durations=0 $(ARGS)
 
 check: install ## Lint, format, types, import rules, contracts
 	@echo "ruff check";          $(BIN)/ruff check --quiet .
