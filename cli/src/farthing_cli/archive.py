@@ -14,16 +14,16 @@ from farthing_cli.environment import stack_environment
 from farthing_cli.problems import Problem
 from farthing_cli.terminal import AsJson, notes, output, print_json
 
-archive_app = typer.Typer(help="The locked object store that documents lie in.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="The locked object store that documents lie in.", no_args_is_help=True)
 
 
-@archive_app.command()
+@app.command()
 def probe(as_json: AsJson = False) -> None:
     """Try whether the object store really refuses to delete. Exit code 1 if it does not: then do not use it."""
     _run("probe", "trying to delete what is locked ...", as_json=as_json)
 
 
-@archive_app.command()
+@app.command()
 def verify(as_json: AsJson = False) -> None:
     """Read every archived document again and compare its hash, its lock and the manifest. Exit code 1 on a fault."""
     _run("verify", "reading the archive ...", as_json=as_json)

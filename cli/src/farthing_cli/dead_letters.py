@@ -22,8 +22,7 @@ from aiokafka.errors import KafkaError
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
-from servicekit.consumers import dead_letter_topic
-from servicekit.kafka import RECORD_MAX_BYTES, stop_bounded
+from servicekit.kafka import RECORD_MAX_BYTES, dead_letter_topic, stop_bounded
 
 from farthing_cli.problems import Problem
 

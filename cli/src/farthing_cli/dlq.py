@@ -13,12 +13,14 @@ from farthing_cli.environment import need, stack_environment
 from farthing_cli.problems import Problem
 from farthing_cli.terminal import AsJson, output, print_json
 
-dlq_app = typer.Typer(help="Dead letters: events that a service could not process.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Dead letters: events that a service could not process.", no_args_is_help=True
+)
 
 TopicsFile = Annotated[Path, typer.Option(help="Which topics there are, and who consumes them.")]
 
 
-@dlq_app.command("list")
+@app.command("list")
 def list_(
     topic: Annotated[str, typer.Argument(help="One dead-letter topic; all of them if not given.")] = "",
     topics_file: TopicsFile = TOPICS_FILE,
@@ -39,7 +41,7 @@ def list_(
             output().print(_table(box, letters))
 
 
-@dlq_app.command()
+@app.command()
 def replay(
     topic: Annotated[str, typer.Argument(help="The dead-letter topic, such as farthing.orders.v1.dlq.documents.")],
     *,

@@ -2,11 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-
-from local_stack import Stack, StackError
-from local_stack.layout import PARTS
-from local_stack.stack import DEFAULT_FOLDER
 
 from farthing_cli.problems import Problem
 
@@ -14,11 +9,16 @@ from farthing_cli.problems import Problem
 _MARKS = ("WALLET_GRPC", "WALLET_DATABASE_URL", "KAFKA_BOOTSTRAP")
 
 
-def stack_environment(folder: Path = DEFAULT_FOLDER) -> dict[str, str]:
+def stack_environment() -> dict[str, str]:
     """Every variable that `farthing stack env` would print. Problem where there is neither environment nor stack."""
     if any(os.environ.get(mark) for mark in _MARKS):
         return dict(os.environ)
-    stack = Stack(folder)
+    # Half of what a command takes to start, and needed here alone.
+    from local_stack import Stack, StackError
+    from local_stack.layout import PARTS
+    from local_stack.stack import DEFAULT_FOLDER
+
+    stack = Stack(DEFAULT_FOLDER)
     try:
         values = stack.env()
     except StackError:

@@ -9,7 +9,10 @@ from farthing_cli.terminal import AsJson, print_json
 from farthing_cli.tokens import SERVICE
 from farthing_cli.wallet import CurrencyOption, wallet_id
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def identity(
     domain: Annotated[str, typer.Argument(help="An organization's domain, such as acme.example.")],
     *,

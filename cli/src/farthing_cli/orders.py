@@ -33,7 +33,7 @@ from farthing_cli.options import (
 )
 from farthing_cli.terminal import AsJson, cell, output, print_json
 
-orders_app = typer.Typer(help="Orders: list and export them.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Orders: list and export them.", no_args_is_help=True)
 
 TypeOption = Annotated[list[str], typer.Option("--type", help="proxy, package or cloud-phone; repeat for several.")]
 StatusOption = Annotated[
@@ -100,7 +100,7 @@ def _asked(
     return _Asked(chosen, choice(OrderOrder, "ORDER_ORDER_", sort, "--sort"), buyer, seller)
 
 
-@orders_app.command("list")
+@app.command("list")
 def list_(
     *,
     org: OrgOption = "",
@@ -156,7 +156,7 @@ def list_(
         _show(found)
 
 
-@orders_app.command("export")
+@app.command("export")
 def export(
     *,
     org: OrgOption = "",

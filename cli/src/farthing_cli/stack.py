@@ -10,7 +10,9 @@ from local_stack.stack import DEFAULT_FOLDER
 from rich.console import Console
 from rich.table import Table
 
-stack_app = typer.Typer(help="PostgreSQL, Kafka, S3, SMTP and the services on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="PostgreSQL, Kafka, S3, SMTP and the services on this machine.", no_args_is_help=True
+)
 
 Folder = Annotated[Path, typer.Option(help="Where the stack keeps its data, ports, logs and credentials.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -19,7 +21,7 @@ _notes = Console(stderr=True, highlight=False)
 _output = Console(highlight=False)
 
 
-@stack_app.command()
+@app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     services: Annotated[bool, typer.Option(help="Migrate and serve the five services, too.")] = True,
@@ -38,7 +40,7 @@ def up(
         _notes.print('  ready. Connect with: eval "$(farthing stack env)"', style="green")
 
 
-@stack_app.command()
+@app.command()
 def down(
     folder: Folder = DEFAULT_FOLDER,
     remove_data: Annotated[bool, typer.Option("--remove-data", help="Remove the data, too, for good.")] = False,
@@ -61,7 +63,7 @@ def down(
         typer.echo(json.dumps({"stopped": stopped}))
 
 
-@stack_app.command()
+@app.command()
 def status(
     folder: Folder = DEFAULT_FOLDER,
     services: Annotated[bool, typer.Option(help="The five services, too.")] = True,
@@ -71,7 +73,7 @@ def status(
     _print_status(Stack(folder), services=services, as_json=as_json)
 
 
-@stack_app.command()
+@app.command()
 def env(
     folder: Folder = DEFAULT_FOLDER,
     as_json: AsJson = False,

@@ -20,6 +20,10 @@ from farthing_cli.tokens import MEMBER_ROLES, SERVICE, TokenMaker, member_with_r
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def token(
     role: Annotated[str, typer.Option(help=f"{', '.join(MEMBER_ROLES)}, or {SERVICE} for an operator.")],
     org: Annotated[str, typer.Option(help="Domain of the member's organization, such as acme.example.")] = "",

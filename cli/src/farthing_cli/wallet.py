@@ -32,7 +32,9 @@ from farthing_cli.options import (
 from farthing_cli.problems import Problem
 from farthing_cli.terminal import AsJson, cell, output, print_json
 
-wallet_app = typer.Typer(help="Wallets: list and export their lines, draw statements.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Wallets: list and export their lines, draw statements.", no_args_is_help=True
+)
 
 WalletOption = Annotated[str, typer.Option("--wallet", help="This wallet, by its id; else the organization's.")]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Which of the organization's wallets: EUR.")]
@@ -82,7 +84,7 @@ async def wallet_id(bearer: Bearer, wallet: str, currency: str) -> str:
     raise Problem(f"{bearer.organization.domain} has wallets in: {there}. Choose one: --currency EUR", 2)
 
 
-@wallet_app.command("list")
+@app.command("list")
 def list_(
     *,
     org: OrgOption = "",
@@ -130,7 +132,7 @@ def list_(
         output().print(f"more: --page {found.next_page_token}", soft_wrap=True)
 
 
-@wallet_app.command("export")
+@app.command("export")
 def export(
     *,
     org: OrgOption = "",
@@ -165,7 +167,7 @@ def export(
     run_as(As(org, role, token), work).show(as_json=as_json)
 
 
-@wallet_app.command()
+@app.command()
 def statement(
     *,
     from_: Annotated[str, typer.Option("--from", help="Its first instant: 2026-11-01 (UTC, or with its zone).")],

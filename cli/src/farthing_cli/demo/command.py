@@ -34,6 +34,10 @@ SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=r
 )
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Leave after the story; 1 if anything did not hold.")] = False,
     as_json: AsJson = False,

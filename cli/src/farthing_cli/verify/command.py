@@ -14,7 +14,10 @@ from farthing_cli.terminal import AsJson, notes, output, print_json
 from farthing_cli.verify.findings import Findings
 from farthing_cli.verify.proof import Report, prove
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def verify(
     wait: Annotated[float, typer.Option(min=0, help="Seconds the system may take to come to rest first.")] = 15.0,
     as_json: AsJson = False,

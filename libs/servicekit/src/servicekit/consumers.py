@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database, driver_error, sqlstate
-from servicekit.kafka import RECORD_MAX_BYTES, asked_to_end, stop_bounded
+from servicekit.kafka import RECORD_MAX_BYTES, asked_to_end, dead_letter_topic, stop_bounded
 from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
 from servicekit.telemetry import span
@@ -81,11 +81,6 @@ class Consumer(Generic[M]):
     topic: str
     message: type[M]
     handle: Callable[[AsyncConnection, M, EventMeta], Awaitable[None]]
-
-
-def dead_letter_topic(topic: str, service: str) -> str:
-    """Where `service` puts what it cannot process of `topic`."""
-    return f"{topic}.dlq.{service}"
 
 
 # Class 08 connection, 28 credentials, 40 rollback (deadlock, serialization), 53 resources, 57 operator intervention;

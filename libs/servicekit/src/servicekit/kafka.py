@@ -1,4 +1,4 @@
-"""What producers and consumers share: limits, and how to end a client that may never end by itself."""
+"""What producers and consumers share: limits, names, and how to end a client that may never end by itself."""
 
 import asyncio
 from typing import Any
@@ -10,6 +10,11 @@ log = structlog.get_logger()
 # What the largest request (4 MiB) may grow to on its way into an event; the topics take a little more than that.
 EVENT_MAX_BYTES = 8_000_000
 RECORD_MAX_BYTES = 9_000_000
+
+
+def dead_letter_topic(topic: str, service: str) -> str:
+    """Where `service` puts what it cannot process of `topic`."""
+    return f"{topic}.dlq.{service}"
 
 
 async def stop_bounded(client: Any, timeout_s: float = 5.0) -> None:
