@@ -107,15 +107,16 @@ _ROWS = (
     f"""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
         payer_email, payment_method, currency, transaction_id, paid_at, canceled_at, cancel_note, charge_lease_until,
-        created_at, total_micros, payment_due_at, cloud_phone_id, cloud_phone_name, powered_up_at, powered_down_at,
-        name_ids)
+        top_up_ended_at, created_at, total_micros, payment_due_at, cloud_phone_id, cloud_phone_name, powered_up_at,
+        powered_down_at, name_ids)
     SELECT bench_id({PARTNER} + partner), o.id,
         'FA-' || to_char(created_at, 'YYMMDD') || '-' || lpad(upper(to_hex(n * 7919 % 4294967296)), 8, '0'),
         state, (ARRAY['PROXY', 'PACKAGE', 'CLOUD_PHONE'])[type + 1], bench_id({CUSTOMER} + customer),
         bench_id({RESELLER} + partner), 's', 'Bea Buyer', 'bea@customer.example', method, 'USD',
         CASE WHEN state = 'COMPLETED' AND type <> 2 THEN o.id END,
         CASE WHEN state = 'COMPLETED' THEN created_at END, CASE WHEN state = 'CANCELED' THEN created_at END,
-        CASE WHEN state = 'CANCELED' THEN 'Not paid' END, created_at, created_at, net,
+        CASE WHEN state = 'CANCELED' THEN 'Not paid' END, created_at,
+        CASE WHEN state = 'CANCELED' THEN created_at END, created_at, net,
         CASE WHEN method <> 'BALANCE' THEN created_at END,
         CASE WHEN type = 2 THEN 'phone-' || n % 50000 END, CASE WHEN type = 2 THEN 'Pixel' END,
         CASE WHEN type = 2 THEN created_at END, CASE WHEN type = 2 AND state = 'COMPLETED' THEN created_at END,

@@ -102,6 +102,26 @@ async def test_late_money_survives(world: World, point: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "point", [at_length("orders.before_end"), "orders.after_end", at_length("wallet.after_cancel_commit")]
+)
+async def test_the_end_of_a_canceled_orders_top_up_survives(world: World, point: str) -> None:
+    """Given a service that will be killed at `point`, when an order is canceled, then its top-up fails, for good."""
+    shop = await open_shop(world)
+    order = await world.buy(shop.customer, shop.sku_id, payment_method=BY_BANK)
+    cancel = orders_pb2.CancelOrderRequest(request_id=f"cancel-{tag()}", id=order.id)
+    async with killed_at(world, point):
+        await insist(lambda: world.orders.CancelOrder(cancel, metadata=world.as_(shop.customer), timeout=TIMEOUT_S))
+
+    async def failed() -> bool:
+        asked = wallets_pb2.GetTopUpRequest(id=order.payment.top_up_id)
+        found = await world.wallets.GetTopUp(asked, metadata=world.as_(shop.customer), timeout=TIMEOUT_S)
+        return bool(found.state == wallets_pb2.TopUp.STATE_FAILED)
+
+    await eventually(failed, timeout_s=60)
+    assert (await world.order(shop.customer, order.id)).state == orders_pb2.Order.STATE_CANCELED
+
+
+@pytest.mark.parametrize(
     "point",
     [
         at_length("orders.after_refund_commit"),

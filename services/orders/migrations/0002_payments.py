@@ -14,6 +14,8 @@ _WAITING = """
     (state = 'PENDING_PAYMENT'
      AND (payment_method = 'BALANCE' OR top_up_id IS NULL OR payment_received_at IS NOT NULL))
     OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL)
+    OR (state = 'CANCELED' AND payment_due_at IS NOT NULL AND refusal_reason IS NULL
+        AND payment_received_at IS NULL AND top_up_ended_at IS NULL)
 """
 
 _ORDERS = (
@@ -45,6 +47,8 @@ _ORDERS = (
         ADD COLUMN hold_id uuid,
         -- When it was told that the money stays on the balance.
         ADD COLUMN payment_kept_at timestamptz,
+        -- When wallet was told that nobody is to pay any more, of an order called off or not paid in time.
+        ADD COLUMN top_up_ended_at timestamptz,
         -- Why it was canceled, in words for whoever reads the order; and by whom, where it was a person.
         ADD COLUMN cancel_note text,
         ADD COLUMN canceled_by text NOT NULL DEFAULT '',

@@ -261,10 +261,11 @@ async def make_world(
     yield make
     # The job of a later test must find none of this one's orders.
     wallet.script.clear()
-    leftover = text(
-        "SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT' OR (payment_received_at IS NOT NULL "
-        "AND payment_kept_at IS NULL AND state = 'CANCELED')"
-    )
+    leftover = text("""
+        SELECT count(*) FROM orders WHERE state = 'PENDING_PAYMENT' OR (state = 'CANCELED' AND payment_kept_at IS NULL
+        AND (payment_received_at IS NOT NULL
+             OR (payment_due_at IS NOT NULL AND refusal_reason IS NULL AND top_up_ended_at IS NULL)))
+    """)
     after_all = FixedClock(NOON + timedelta(days=30))
     settler = Paying(database, after_all, WalletClient(channel, CHARGE_TIMEOUT_S), LEASE)
     while True:

@@ -30,6 +30,7 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
     posted: dict[str, wallets_pb2.ChargeResult] = field(default_factory=dict)
     top_ups_asked: list[wallets_pb2.CreateTopUpRequest] = field(default_factory=list)
     top_ups: dict[str, wallets_pb2.TopUp] = field(default_factory=dict)
+    cancels_asked: list[wallets_pb2.CancelTopUpRequest] = field(default_factory=list)
     holds: dict[str, Ended] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
     captures: int = 0
@@ -91,9 +92,9 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
     ) -> wallets_pb2.TopUp:
         self.top_ups_asked.append(request)
         verb, what = await self._verb(context)
-        if verb == "refused":
-            await context.abort_with_status(precondition(what, "as told").status())
         if request.request_id not in self.top_ups:
+            if verb == "refused":
+                await context.abort_with_status(precondition(what, "as told").status())
             self.top_ups[request.request_id] = wallets_pb2.TopUp(
                 id=str(uuid4()),
                 wallet_id=request.wallet_id,
@@ -110,6 +111,18 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
         if verb == "lose":
             await asyncio.sleep(10)
         return self.top_ups[request.request_id]
+
+    async def CancelTopUp(
+        self, request: wallets_pb2.CancelTopUpRequest, context: grpc.aio.ServicerContext
+    ) -> wallets_pb2.TopUp:
+        self.cancels_asked.append(request)
+        verb, _ = await self._verb(context)
+        [top_up] = [each for each in self.top_ups.values() if each.id == request.id]
+        if top_up.state == wallets_pb2.TopUp.STATE_PENDING:
+            top_up.state, top_up.failure_reason = wallets_pb2.TopUp.STATE_FAILED, request.reason
+        if verb == "drop":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as told")
+        return top_up
 
     def settle(self, order_id: str, root_id: object) -> TopUpSettled:
         """The money of an order is here, and held."""

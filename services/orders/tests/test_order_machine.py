@@ -1,4 +1,6 @@
-"""The whole life of orders against a plain model: bought, paid, called off, timed out, refunded, in any order."""
+"""The whole life of orders against a plain model: bought and paid in every way, called off, timed out, refunded; and
+cloud phones beside them; in any order.
+"""
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
@@ -10,6 +12,7 @@ import grpc
 import pytest
 from farthing.orders.events.v1.events_pb2 import OrdersEvent
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
+from farthing.usage.events.v1.events_pb2 import PhoneSession, UsageEvent
 from farthing.wallet.events.v1.events_pb2 import TopUpSettled, WalletEvent
 from farthing.wallet.v1 import holds_pb2, wallets_pb2
 from google.type.money_pb2 import Money
@@ -22,10 +25,13 @@ from sqlalchemy import text
 
 from .conftest import MakeWorld, World
 from .scripted_wallet import ScriptedWallet
+from .test_phones import down, fee, session_of, up
+from .test_phones import read as read_phone
 
 # So long that a lease ends only where a step ends it.
 LONG = timedelta(hours=1)
 State = orders_pb2.Order
+Method = orders_pb2.PaymentMethod.ValueType
 PENDING, COMPLETED, CANCELED = State.STATE_PENDING_PAYMENT, State.STATE_COMPLETED, State.STATE_CANCELED
 PARTLY, REFUNDED = State.STATE_PARTLY_REFUNDED, State.STATE_REFUNDED
 PAID = (COMPLETED, PARTLY, REFUNDED)
@@ -39,8 +45,17 @@ wish = st.one_of(
 )
 fault = st.sampled_from(FAULTS)
 which = st.integers(0, 3)
+BALANCE, BANK = orders_pb2.PAYMENT_METHOD_BALANCE, orders_pb2.PAYMENT_METHOD_BANK_TRANSFER
+WAITS = {
+    BANK: timedelta(days=7),
+    orders_pb2.PAYMENT_METHOD_PROVIDER: timedelta(hours=1),
+    orders_pb2.PAYMENT_METHOD_SANDBOX: timedelta(hours=1),
+}
+method = st.sampled_from([BALANCE, BALANCE, *WAITS])
+place = st.tuples(st.just("place"), method, st.integers(1, 3), st.integers(1, 2), fault)
+phone = st.sampled_from(["up", "fee", "fee_again", "down", "cancel", "refund"])
 step = st.one_of(
-    st.tuples(st.just("place"), st.booleans(), st.integers(1, 3), st.integers(1, 2), fault),
+    place,
     st.tuples(st.just("place_again"), which, fault),
     st.tuples(st.just("settle"), which),
     st.tuples(st.just("fail"), which),
@@ -51,9 +66,9 @@ step = st.one_of(
     st.tuples(st.just("refund"), which, st.lists(wish, max_size=2, unique_by=lambda each: each[0]), fault),
     st.tuples(st.just("refund"), which, st.lists(wish, max_size=2, unique_by=lambda each: each[0]), fault),
     st.tuples(st.just("refund_again"), which, fault),
+    st.tuples(st.just("phone"), st.integers(0, 1), phone, st.integers(1, 3_000_000)),
 )
-first = st.tuples(st.just("place"), st.booleans(), st.integers(1, 3), st.integers(1, 2), fault)
-life = st.tuples(first, st.lists(step, min_size=4, max_size=16)).map(lambda parts: [parts[0], *parts[1]])
+life = st.tuples(place, st.lists(step, min_size=4, max_size=16)).map(lambda parts: [parts[0], *parts[1]])
 
 
 @dataclass
@@ -71,11 +86,14 @@ class Bought:
     """An order of the model. `charged` is what wallet knows, `state` what orders knows."""
 
     request: orders_pb2.PlaceOrderRequest
-    by_bank: bool
     due: Any
     id: str = ""
     state: int = PENDING
+    # Wallet has its top-up; orders knows it.
+    top_up_made: bool = False
     top_up_known: bool = False
+    called_off: bool = False
+    ended: bool = False
     received: bool = False
     charged: bool = False
     refused: bool = False
@@ -92,6 +110,10 @@ class Bought:
         return sum(gross for gross, _ in parts), sum(units for _, units in parts)
 
     @property
+    def from_outside(self) -> bool:
+        return self.request.payment_method != BALANCE
+
+    @property
     def posted(self) -> list[GivenBack]:
         return [each for each in self.refunds if each.state == orders_pb2.Refund.STATE_POSTED]
 
@@ -99,29 +121,39 @@ class Bought:
     def waits(self) -> bool:
         """For wallet's answer to a question."""
         if self.state == PENDING:
-            return not self.by_bank or self.received or not self.top_up_known
-        return self.state == CANCELED and self.received and not self.kept
+            return not self.from_outside or self.received or not self.top_up_known
+        return self.state == CANCELED and (not self.kept if self.received else self.called_off and not self.ended)
 
-    def ask(self, fault: str, top_ups: dict[str, wallets_pb2.TopUp]) -> bool:
+    def ask(self, fault: str) -> bool:
         """What one question to wallet makes of the order; False where its answer is lost."""
         lost = fault.startswith("error")
         if lost or not self.waits:
             return not lost or not self.waits
-        if self.state == CANCELED:
+        if self.state == CANCELED and self.received:
             self.kept = fault != "drop"
             return self.kept
-        if self.by_bank and not self.received:
-            if fault.startswith("refused"):
-                self.state, self.refused = CANCELED, True
-            self.top_up_known = fault != "drop"
-            return self.top_up_known
+        if self.from_outside and not self.received:
+            return self.ask_for_top_up(fault)
         if not self.charged and fault.startswith("refuse"):
-            self.state, self.refused, self.kept = CANCELED, True, self.by_bank
+            self.state, self.refused, self.kept = CANCELED, True, self.from_outside
             return True
         lost, self.charged = fault == "drop" and not self.charged, True
         if not lost:
             self.state = COMPLETED
         return not lost
+
+    def ask_for_top_up(self, fault: str) -> bool:
+        """That it be made, or ended; False where the answer is lost."""
+        if not (self.top_up_made or fault.startswith("refused")):
+            self.top_up_made = True
+        if fault == "drop":
+            return False
+        self.top_up_known = self.top_up_made
+        if self.state == CANCELED:
+            self.ended = True
+        elif not self.top_up_made:
+            self.state, self.refused = CANCELED, True
+        return True
 
     def plan(self, wishes: list[tuple[int, str, int]]) -> tuple[str, dict[int, tuple[int, int]]]:
         """Why not, or what a refund gives back."""
@@ -154,6 +186,17 @@ class Bought:
         return not lost
 
 
+@dataclass
+class Phone:
+    """A cloud phone of the model: what its order has cost so far."""
+
+    session: PhoneSession
+    fees: list[UsageEvent] = field(default_factory=list)
+    total: int = 0
+    opened: bool = False
+    off: bool = False
+
+
 def micros(money: Money) -> int:
     return money.units * 1_000_000 + money.nanos // 1000
 
@@ -171,9 +214,13 @@ class Life:
     def __init__(self, world: World, since: int) -> None:
         self.world, self.since, self.began = world, since, world.clock.now()
         self.orders: list[Bought] = []
+        self.phones = [Phone(session_of(world)) for _ in range(2)]
+        for phone in self.phones:
+            # Hypothesis seeds `random`: the same numbers in each life.
+            phone.session.order_number = f"FA-261123-{uuid4().hex[:8].upper()}"
 
     async def play(self, name: str, *args: Any) -> None:
-        if name in ("place", "time_out", "jobs"):
+        if name in ("place", "time_out", "jobs", "phone"):
             await getattr(self, name)(*args)
         else:
             await getattr(self, name)(self.orders[args[0] % len(self.orders)], *args[1:])
@@ -193,14 +240,13 @@ class Life:
 
     # Steps.
 
-    async def place(self, by_bank: bool, some: int, others: int, fault: str) -> None:
+    async def place(self, method: Method, some: int, others: int, fault: str) -> None:
         if len(self.orders) == 4:
             return
         request = self.world.purchase(some)
         request.items.append(orders_pb2.NewOrderItem(sku_id=self.world.package_id, quantity=others))
-        if by_bank:
-            request.payment_method = orders_pb2.PAYMENT_METHOD_BANK_TRANSFER
-        bought = Bought(request, by_bank, self.world.clock.now() + timedelta(days=7))
+        request.payment_method = method
+        bought = Bought(request, self.world.clock.now() + WAITS.get(method, timedelta()))
         await self.request(bought, fault)
         self.orders.append(bought)
         items = (await self.read(bought)).items
@@ -215,7 +261,7 @@ class Life:
         order, problem = await outcome(self.world.place(bought.request))
         # Where the money is here, or to be kept, a repeat asks nothing: the job does.
         asks = bought.state == PENDING and not bought.received and bought.waits
-        answered = not asks or bought.ask(fault, self.world.wallet.top_ups)
+        answered = not asks or bought.ask(fault)
         if problem is None:
             assert answered and not bought.refused
             assert order.state == bought.state
@@ -227,7 +273,7 @@ class Life:
 
     async def settle(self, bought: Bought) -> None:
         top_up = self.world.wallet.top_ups.get(bought.id)
-        if top_up is None or top_up.state == wallets_pb2.TopUp.STATE_FAILED:
+        if top_up is None:
             return
         root_id = self.world.partner.id
         if top_up.state == wallets_pb2.TopUp.STATE_SETTLED:
@@ -255,8 +301,8 @@ class Life:
         who = self.world.reseller if by_seller else self.world.customer
         request = orders_pb2.CancelOrderRequest(request_id=str(uuid4()), id=bought.id)
         done, problem = await outcome(self.world.call(who, "CancelOrder", request))
-        if bought.state == PENDING and bought.by_bank and not bought.received:
-            bought.state = CANCELED
+        if bought.state == PENDING and bought.from_outside and not bought.received:
+            bought.state, bought.called_off = CANCELED, True
             assert problem is None and done.state == CANCELED
             assert (await self.world.call(who, "CancelOrder", request)).state == CANCELED
         else:
@@ -264,22 +310,44 @@ class Life:
 
     async def time_out(self, days: int) -> None:
         self.world.clock.advance(timedelta(days=days))
-        late = [each for each in self.orders if each.state == PENDING and each.by_bank and not each.received]
+        late = [each for each in self.orders if each.state == PENDING and each.from_outside and not each.received]
         due = [each for each in late if each.due <= self.world.clock.now()]
         assert await self.world.paying.cancel_overdue() == len(due)
         for each in due:
-            each.state = CANCELED
+            each.state, each.called_off = CANCELED, True
 
     async def jobs(self, fault: str) -> None:
         await self.end_leases()
         self.tell(fault)
         waiting = [each for each in self.orders if each.waits]
-        answered = [each.ask(fault, self.world.wallet.top_ups) for each in waiting]
+        answered = [each.ask(fault) for each in waiting]
         assert await self.world.paying.resolve_pending() == sum(answered)
         self.tell(fault)
         pending = [(each, refund) for each in self.orders for refund in each.refunds if refund.state == 1]
         answered = [each.ask_refund(refund, fault) for each, refund in pending]
         assert await self.world.refunds.resolve_pending() == sum(answered)
+
+    async def phone(self, number: int, what: str, amount: int) -> None:
+        phone = self.phones[number]
+        if what == "up":
+            await self.world.hear(up(phone.session))
+        elif what == "down":
+            await self.world.hear(down(phone.session))
+            phone.off = True
+        elif what == "fee":
+            phone.fees.append(fee(self.world, phone.session, len(phone.fees), amount))
+            await self.world.hear(phone.fees[-1])
+            phone.total += amount + amount * 19 // 100
+        elif what == "fee_again" and phone.fees:
+            await self.world.hear(phone.fees[amount % len(phone.fees)])
+        elif what in ("cancel", "refund") and phone.opened:
+            request: Any = orders_pb2.CancelOrderRequest(request_id=str(uuid4()), id=phone.session.order_id)
+            if what == "refund":
+                request = orders_pb2.RefundOrderRequest(request_id=str(uuid4()), id=request.id, reason="broken")
+            method = "CancelOrder" if what == "cancel" else "RefundOrder"
+            _, problem = await outcome(self.world.call(self.world.reseller, method, request))
+            assert problem is not None and problem.reason == "ORDER_STATE"
+        phone.opened |= what in ("up", "down", "fee")
 
     async def refund(self, bought: Bought, wishes: list[tuple[int, str, int]], fault: str) -> None:
         lines = [orders_pb2.RefundLine(position=position) for position, _, _ in wishes]
@@ -345,6 +413,13 @@ class Life:
                 if count
             }
 
+        for phone in self.phones:
+            if phone.opened:
+                order = await read_phone(self.world, phone.session)
+                assert order.state == (COMPLETED if phone.off else orders_pb2.Order.STATE_RUNNING)
+                assert micros(order.total) == phone.total
+                assert phone.session.order_id not in [id_ for _, id_ in told]
+
     def compare_tiers(self, bought: Bought, order: orders_pb2.Order) -> None:
         """What wallet was asked to give back, once each, is what the order says; whole where the order is."""
         asked = {
@@ -379,7 +454,15 @@ class Life:
         """With a wallet that answers, all is decided; what nobody paid times out."""
         await self.play("jobs", "")
         await self.play("time_out", 8)
+        await self.play("jobs", "")
         assert all(each.state in (*PAID, CANCELED) and not each.waits for each in self.orders)
+        known = [self.world.wallet.top_ups[each.id] for each in self.orders if each.top_up_made]
+        assert all(top_up.state != wallets_pb2.TopUp.STATE_PENDING for top_up in known), "somebody could still pay"
+        query = text("SELECT count(*) FROM audit_events WHERE action = 'ORDER_CANCELED' AND target_id = :id")
+        async with self.world.database.transaction(EVERYTHING) as connection:
+            for each in self.orders:
+                lines = (await connection.execute(query, {"id": each.id})).scalar_one()
+                assert lines == each.called_off
         assert all(refund.state != 1 for each in self.orders for refund in each.refunds)
 
 
@@ -415,8 +498,9 @@ async def live(world: World, steps: list[tuple[Any, ...]]) -> None:
         world.wallet.script.clear()
         await life.end_leases()
         world.clock.advance(timedelta(days=3650))
-        for work in (world.paying.resolve_pending, world.refunds.resolve_pending, world.paying.cancel_overdue):
+        for work in (world.paying.cancel_overdue, world.paying.resolve_pending, world.refunds.resolve_pending):
             await work()
+            await life.end_leases()
         world.clock.advance(began - world.clock.now())
 
 

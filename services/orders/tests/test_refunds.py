@@ -57,6 +57,15 @@ async def listed(world: World, order: orders_pb2.Order, who: Member, page_size: 
         request.page_token = response.next_page_token
 
 
+async def test_a_refund_by_a_service_names_it(world: World) -> None:
+    """Given an order, when one of our own services refunds it, then its name stands where a person's would."""
+    order = await world.place(world.purchase())
+    request = orders_pb2.RefundOrderRequest(request_id=str(uuid4()), id=order.id, reason="a fault of ours")
+    made = await world.call(None, "RefundOrder", request)
+    assert isinstance(made, orders_pb2.Refund)
+    assert made.created_by_name == "operator"
+
+
 async def test_a_unit_goes_back_at_every_tier(world: World) -> None:
     """Given 3 units at 2.00 and 19 % tax, when the seller gives one back, then a third at each tier, in one refund."""
     order = await world.place(world.purchase(3))

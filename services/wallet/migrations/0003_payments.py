@@ -34,6 +34,8 @@ def _top_ups() -> None:
             ADD COLUMN payment_method_id uuid,
             ADD COLUMN checkout_url text NOT NULL DEFAULT '',
             ADD COLUMN checkout_expires_at timestamptz,
+            -- Why the money is not wanted any more; while it is pending, its payment is being called off.
+            ADD COLUMN cancel_reason text NOT NULL DEFAULT '',
             -- What the provider calls it while it is under way.
             ADD COLUMN provider_reference text NOT NULL DEFAULT '',
             -- Asked for by the wallet's balance rules.

@@ -1,7 +1,8 @@
 """A migrated database of wallet, and a world in it: a platform, partners, resellers, customers."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -13,9 +14,12 @@ from servicekit.paging import Pager
 from servicekit.testing import as_service, service_database
 from wallet.clients.registry import payment_providers
 from wallet.rpc.organizations import OrganizationRpc
+from wallet.rpc.payments import PaymentsRpc
 from wallet.rpc.top_ups import TopUps
 from wallet.rpc.wallets import Wallets
 
+from .fake_stripe import FakeStripe, fake_stripe
+from .shop import Shop
 from .world import BOSS, MEMBER, NOW, House, Organization, Tree, person
 
 
@@ -83,3 +87,26 @@ async def tree(house: House) -> Tree:
         customer = await house.create(reseller, "customer", members=[person("Cleo", BOSS), person("Max", MEMBER)])
         nephew = await house.create(sibling, "nephew")
     return Tree(partner, reseller, customer, sibling, nephew)
+
+
+@pytest.fixture(scope="module")
+def stripe() -> Iterator[FakeStripe]:
+    """A Stripe on loopback."""
+    with fake_stripe() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def shop(house: House, stripe: FakeStripe, tmp_path: Path) -> AsyncIterator[Shop]:
+    """The handlers."""
+    providers = payment_providers(development=True, secrets_dir=tmp_path, stripe_api_url=stripe.url)
+    pager = Pager("test")
+    yield Shop(
+        house,
+        stripe,
+        tmp_path,
+        providers,
+        PaymentsRpc(house.database, pager, providers),
+        TopUps(house.database, pager, providers),
+    )
+    assert not stripe.trouble

@@ -55,13 +55,17 @@ class FakeStripe:
         with self.lock:
             self.requests.append((verb, path, form))
             if key not in self.answers or not key:
-                self.answers[key] = self._answer(verb, path, form)
+                # As it is now: what is sent again later is what was said then.
+                status, thing = self._answer(verb, path, form)
+                self.answers[key] = status, dict(thing)
             if self.trouble:
                 return self.trouble.pop(), {"error": {"type": "api_error", "message": "trouble"}}
             return self.answers[key]
 
     def _answer(self, verb: str, path: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         resource, _, id_ = path.removeprefix("/v1/").partition("sessions/")
+        if verb == "POST" and id_.endswith("/expire"):
+            return self._expire(id_.removesuffix("/expire"))
         if verb == "GET" and resource == "checkout/":
             session = dict(self.sessions[id_])
             if form.get("expand[0]") != "setup_intent.payment_method" and isinstance(session["setup_intent"], dict):
@@ -75,6 +79,13 @@ class FakeStripe:
         if form["payment_method"] == "pm_declined":
             return 402, {"error": {"type": "card_error", "code": "card_declined", "message": "Your card was declined."}}
         return 200, self._intent(int(form["amount"]), form["currency"], metadata)
+
+    def _expire(self, session_id: str) -> tuple[int, dict[str, Any]]:
+        session = self.sessions[session_id]
+        if session["status"] != "open":
+            return 400, {"error": {"type": "invalid_request_error", "message": "This session is not open."}}
+        session["status"] = "expired"
+        return 200, dict(session)
 
     def _session(self, form: dict[str, str], metadata: dict[str, str]) -> dict[str, Any]:
         session = {

@@ -20,7 +20,7 @@ from servicekit.testing import as_caller, as_service
 from wallet.rpc.adjustments import AdjustmentsRpc
 
 from .ledger_world import Chain, World
-from .world import eur, refused
+from .world import House, Tree, eur, member_of, refused
 
 UNIT = 1_000_000
 PENDING, POSTED, REJECTED = 1, 2, 3
@@ -246,3 +246,33 @@ async def test_they_are_listed_in_pages(world: World, rpc: Adjustments) -> None:
             listed.extend(each.id for each in page.adjustments)
             token = page.next_page_token
     assert listed == made[::-1]
+
+
+async def test_who_a_closed_wallet_was_held_with_rejects_what_waits(house: House, tree: Tree) -> None:
+    """Given adjustments that wait, when their owner moves, then the old seller still rejects, the owner not."""
+    rpc = AdjustmentsRpc(house.database, Pager("test"), 100)
+    wallet = await house.wallet_of(tree.customer)
+
+    async def waiting() -> pb.Adjustment:
+        request = pb.CreateAdjustmentRequest(
+            request_id=str(uuid4()), wallet_id=wallet.id, reason="Goodwill", amount=eur(500)
+        )
+        with member_of(tree.reseller, "finance"):
+            return await rpc.CreateAdjustment(request, None)
+
+    def rejection(adjustment: pb.Adjustment) -> pb.RejectAdjustmentRequest:
+        return pb.RejectAdjustmentRequest(request_id=str(uuid4()), id=adjustment.id, note="Gone")
+
+    made = [await waiting() for _ in range(3)]
+    with as_service():
+        other = await house.create(tree.partner, "other")
+        await house.update(tree.customer, parent_id=other.id)
+    for seller, adjustment in zip((tree.reseller, tree.partner, other), made, strict=True):
+        with member_of(tree.sibling), refused("NOT_FOUND"):
+            await rpc.RejectAdjustment(rejection(adjustment), None)
+        with member_of(tree.customer), refused("ROLE_NOT_ALLOWED"):
+            await rpc.RejectAdjustment(rejection(adjustment), None)
+        with member_of(seller, "finance"):
+            rejected = await rpc.RejectAdjustment(rejection(adjustment), None)
+        assert rejected.state == REJECTED
+    assert await house.balance_micros(wallet) == 0

@@ -30,7 +30,7 @@ from wallet.rpc.top_ups import TopUps
 from wallet.store.ledger import post_line
 
 from .fake_stripe import fake_stripe
-from .test_payments import Shop
+from .shop import Shop
 from .world import House, Tree, eur, member_of, refused, request_id
 
 Wallet = wallets_pb2.Wallet

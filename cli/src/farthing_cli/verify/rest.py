@@ -23,14 +23,17 @@ ADMIN_TIMEOUT_S = 10.0
 _PENDING = (
     "(state = 'PENDING_PAYMENT' "
     "AND (payment_method = 'BALANCE' OR top_up_id IS NULL OR payment_received_at IS NOT NULL)) "
-    "OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL)"
+    "OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL) "
+    "OR (state = 'CANCELED' AND payment_due_at IS NOT NULL AND refusal_reason IS NULL "
+    "AND payment_received_at IS NULL AND top_up_ended_at IS NULL)"
 )
 # Work of each service, in the order in which it flows on: what is under way, and what of it is overdue.
 _WORK = {
     "wallet": {
-        # Where there is a checkout page, somebody else is at work.
+        # Where there is a checkout page, somebody else is at work, until it is to be closed.
         "top-ups due": (
-            "SELECT count(*) FROM top_ups WHERE state = 1 AND due_at IS NOT NULL AND checkout_url = ''",
+            "SELECT count(*) FROM top_ups WHERE state = 1 AND due_at IS NOT NULL "
+            "AND (checkout_url = '' OR cancel_reason <> '')",
             "SELECT count(*) FROM top_ups WHERE state = 1 AND due_at < farthing_now() - interval '1 minute'",
         ),
     },
@@ -38,7 +41,7 @@ _WORK = {
         "orders pending": (
             f"SELECT count(*) FROM orders WHERE {_PENDING}",  # noqa: S608 - our own words
             f"SELECT count(*) FROM orders WHERE (({_PENDING}) "  # noqa: S608 - our own words
-            "AND greatest(created_at, payment_received_at) < farthing_now() - interval '1 minute') "
+            "AND greatest(created_at, payment_received_at, canceled_at) < farthing_now() - interval '1 minute') "
             "OR (state = 'PENDING_PAYMENT' AND payment_received_at IS NULL "
             "AND payment_due_at < farthing_now() - interval '1 minute')",
         ),

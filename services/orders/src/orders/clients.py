@@ -12,7 +12,7 @@ from servicekit.problems import problem_of
 
 from orders.convert.refunds import refund_of
 from orders.convert.values import instant_from_message
-from orders.convert.wallet import capture_of, charge_of, refusal_from_message, release_of, top_up_of
+from orders.convert.wallet import cancel_of, capture_of, charge_of, refusal_from_message, release_of, top_up_of
 from orders.domain.orders import Order, Refusal
 from orders.domain.refunds import Refund
 
@@ -79,6 +79,20 @@ class WalletClient:
         if answer.state == wallets_pb2.TopUp.STATE_FAILED:
             return Refusal("PAYMENT_REFUSED", answer.failure_reason)
         return TopUpMade(UUID(answer.id), answer.checkout_url)
+
+    async def end_top_up(self, order: Order) -> UUID | None:
+        """Sees to it that nobody pays the order any more; gives its top-up, or None where none was made.
+
+        Where the answer to making one was lost, making it again tells which it is.
+        """
+        top_up_id = order.payment.top_up_id if order.payment else None
+        if top_up_id is None:
+            made = await self.start_top_up(order)
+            if isinstance(made, Refusal):
+                return None
+            top_up_id = made.id
+        await self._ask(self._wallets.CancelTopUp, cancel_of(order, top_up_id))
+        return top_up_id
 
     async def capture(self, order: Order, hold_id: UUID) -> Charged | Refusal:
         """Charges the order from what the hold sets aside; from the balance, where the hold has ended."""

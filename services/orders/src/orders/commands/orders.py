@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders import events
 from orders.clients import WalletUnansweredError
-from orders.commands.paying import Paying, count_finished
+from orders.commands.paying import Paying, cancellation, count_finished
 from orders.commands.placing import check_size, draft_order, find_chain
 from orders.convert.orders import payment_method_from_number
 from orders.domain.numbers import RANDOM_BITS, order_number, parse_order_number
@@ -131,17 +131,7 @@ class Orders:
                 raise precondition("ORDER_STATE", str(error), **named(order)) from None
             await store.finish_order(connection, after)
             await outbox.add(connection, [events.order_canceled(after)])
-            trail = audit.Change(
-                root_id=order.root_id,
-                organization_id=order.organization_id,
-                action="ORDER_CANCELED",
-                target_type="order",
-                target_id=str(order.id),
-                before={"state": order.state.value},
-                after={"state": after.state.value, "reason": request.reason.strip()},
-                request_id=request.request_id,
-            )
-            await audit.record(connection, trail)
+            await audit.record(connection, cancellation(order, request.reason.strip(), request.request_id))
             canceled.append(after)
             return pb.Order(id=str(order.id))
 

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 import structlog
 from prometheus_client import Counter
-from servicekit import outbox
+from servicekit import audit, outbox
+from servicekit.call import service_call, serving
 from servicekit.clock import Clock
 from servicekit.database import Database
 from servicekit.faults import fault_point
@@ -67,6 +68,8 @@ class Paying:
                     return await self._capture(order)
                 case Step.KEEP:
                     return await self._keep(order)
+                case Step.END:
+                    return await self._end(order)
                 case None:
                     return order
         except WalletUnansweredError as error:
@@ -75,7 +78,8 @@ class Paying:
             raise
 
     async def resolve_pending(self) -> int:
-        """Asks wallet about orders that wait for it: whose answer was lost, or whose money has arrived.
+        """Asks wallet about orders that wait for it: whose answer was lost, whose money has arrived, or that were
+        called off.
 
         Returns of how many the answer is known now.
         """
@@ -153,6 +157,14 @@ class Paying:
                 _KEPT.inc()
             return await store.get_order(connection, _key(order))
 
+    async def _end(self, order: Order) -> Order:
+        await fault_point("orders.before_end")
+        top_up_id = await self.wallet.end_top_up(order)
+        await fault_point("orders.after_end")
+        async with self.database.transaction(EVERYTHING) as connection:
+            await store.note_top_up_ended(connection, _key(order), top_up_id, self.clock.now())
+            return await store.get_order(connection, _key(order))
+
     async def _resolve(self, key: OrderKey) -> bool:
         order, leased = await self.take(key)
         if not leased:
@@ -170,11 +182,28 @@ class Paying:
             # Paid or canceled since it was listed.
             if order.payment is None or not may_be_called_off(order) or order.payment.due_at > now:
                 return False
-            order = call_off(order, unpaid_note(order.payment.due_at), now)
-            await store.finish_order(connection, order)
-            await outbox.add(connection, [events.order_canceled(order)])
-        count_finished(order)
+            canceled = call_off(order, unpaid_note(order.payment.due_at), now)
+            await store.finish_order(connection, canceled)
+            await outbox.add(connection, [events.order_canceled(canceled)])
+            # Nobody called: the service itself did it.
+            with serving(service_call("orders", "cancel_overdue_orders")):
+                await audit.record(connection, cancellation(order, canceled.cancel_note))
+        count_finished(canceled)
         return True
+
+
+def cancellation(before: Order, reason: str, request_id: str = "") -> audit.Change:
+    """That an order is called off, for the audit trail."""
+    return audit.Change(
+        root_id=before.root_id,
+        organization_id=before.organization_id,
+        action="ORDER_CANCELED",
+        target_type="order",
+        target_id=str(before.id),
+        before={"state": before.state.value},
+        after={"state": OrderState.CANCELED.value, "reason": reason},
+        request_id=request_id,
+    )
 
 
 def count_finished(order: Order) -> None:

@@ -111,6 +111,7 @@ class Refunds:
             text = f"Another refund of order {order.number} is under way; repeat in a moment."
             raise precondition("ORDER_STATE", text, **named(order))
         lines = _planned(order, _in_currency(order, wishes, request))
+        principal = current_call().principal
         refund = Refund(
             root_id=order.root_id,
             id=new_id(),
@@ -118,7 +119,7 @@ class Refunds:
             organization_id=order.organization_id,
             state=RefundState.PENDING,
             reason=request.reason.strip(),
-            created_by_name=current_call().principal.name,
+            created_by_name=principal.name or principal.service or "",
             created_at=self.clock.now(),
             lines=lines,
         )

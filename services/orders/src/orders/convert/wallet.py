@@ -62,6 +62,12 @@ def top_up_of(order: Order, wallet_id: str) -> wallets_pb2.CreateTopUpRequest:
     )
 
 
+def cancel_of(order: Order, top_up_id: UUID) -> wallets_pb2.CancelTopUpRequest:
+    """That nobody is to pay the order any more."""
+    reason = f"Order {order.number} is canceled."
+    return wallets_pb2.CancelTopUpRequest(request_id=str(order.id), id=str(top_up_id), reason=reason)
+
+
 def capture_of(order: Order, hold_id: UUID) -> holds_pb2.CaptureHoldRequest:
     """The order's charge, from what arrived for it. Needs all tiers."""
     return holds_pb2.CaptureHoldRequest(hold_id=str(hold_id), charge=charge_of(order), final=True)

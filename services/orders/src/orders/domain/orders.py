@@ -98,7 +98,8 @@ class Payment:
     """A payment from outside: a top-up earmarked for the order.
 
     `token` goes to wallet's sandbox. `hold_id` is what sets aside the `received_micros` that arrived, in wallet;
-    `kept_at` is when it was told that they stay on the balance.
+    `kept_at` is when it was told that they stay on the balance, `top_up_ended_at` when wallet was told that nobody is
+    to pay the canceled order any more.
     """
 
     due_at: datetime
@@ -109,6 +110,7 @@ class Payment:
     received_micros: int = 0
     hold_id: UUID | None = None
     kept_at: datetime | None = None
+    top_up_ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

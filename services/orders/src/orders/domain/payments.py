@@ -19,6 +19,8 @@ class Step(StrEnum):
     """Take the price from what has arrived."""
     KEEP = "KEEP"
     """Let go of what has arrived: the order is canceled."""
+    END = "END"
+    """End the top-up: the order is called off, and nobody is to pay it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,11 @@ def next_step(order: Order) -> Step | None:
         if payment.received_at is not None:
             return Step.CAPTURE
         return Step.START if payment.top_up_id is None else None
-    if order.state is OrderState.CANCELED and payment is not None and payment.received_at is not None:
-        return None if payment.kept_at is not None else Step.KEEP
+    if order.state is OrderState.CANCELED and payment is not None:
+        if payment.received_at is not None:
+            return Step.KEEP if payment.kept_at is None else None
+        # What wallet refused, or told to have failed, has ended there.
+        return Step.END if order.refusal is None and payment.top_up_ended_at is None else None
     return None
 
 

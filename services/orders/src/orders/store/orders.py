@@ -45,6 +45,8 @@ _WAITING = """(
     (state = 'PENDING_PAYMENT'
      AND (payment_method = 'BALANCE' OR top_up_id IS NULL OR payment_received_at IS NOT NULL))
     OR (state = 'CANCELED' AND payment_received_at IS NOT NULL AND payment_kept_at IS NULL)
+    OR (state = 'CANCELED' AND payment_due_at IS NOT NULL AND refusal_reason IS NULL
+        AND payment_received_at IS NULL AND top_up_ended_at IS NULL)
 )"""
 _LEASE = text(
     "UPDATE orders SET charge_lease_until = farthing_now() + :lease "  # noqa: S608 - our own words
@@ -68,8 +70,9 @@ _FINISH = text("""
            cancel_note = :cancel_note, canceled_by = :canceled_by
     WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT'
 """)
+# The question is answered, and its lease over.
 _NOTE_TOP_UP = text("""
-    UPDATE orders SET top_up_id = :top_up_id, checkout_url = :checkout_url
+    UPDATE orders SET top_up_id = :top_up_id, checkout_url = :checkout_url, charge_lease_until = farthing_now()
     WHERE root_id = :root_id AND id = :id AND payment_due_at IS NOT NULL
 """)
 # Whatever lease there is was for another question.
@@ -77,6 +80,10 @@ _RECEIVE = text("""
     UPDATE orders SET payment_received_at = :received_at, received_micros = :received_micros, hold_id = :hold_id,
            top_up_id = :top_up_id, charge_lease_until = farthing_now()
     WHERE root_id = :root_id AND id = :id AND payment_received_at IS NULL
+""")
+_NOTE_ENDED = text("""
+    UPDATE orders SET top_up_id = coalesce(top_up_id, :top_up_id), top_up_ended_at = :ended_at
+    WHERE root_id = :root_id AND id = :id AND state = 'CANCELED' AND top_up_ended_at IS NULL
 """)
 _KEEP = text("""
     UPDATE orders SET payment_kept_at = :kept_at
@@ -243,6 +250,14 @@ async def receive_payment(connection: AsyncConnection, order: Order) -> None:
         "top_up_id": order.payment.top_up_id,
     }
     await connection.execute(_RECEIVE, row)
+
+
+async def note_top_up_ended(
+    connection: AsyncConnection, key: OrderKey, top_up_id: UUID | None, ended_at: datetime
+) -> None:
+    """Writes that wallet knows: nobody is to pay the canceled order any more."""
+    row = {"root_id": key.root_id, "id": key.id, "top_up_id": top_up_id, "ended_at": ended_at}
+    await connection.execute(_NOTE_ENDED, row)
 
 
 async def keep_payment(connection: AsyncConnection, key: OrderKey, kept_at: datetime) -> bool:

@@ -28,8 +28,8 @@ COLUMNS = """
     refusal_organization_id, refusal_wallet_id, refusal_available_micros, refusal_needed_micros,
     refusal_organization_id IS NOT NULL AND sees(refusal_organization_id) AS refusal_seen,
     refunded_micros, payment_token, payment_due_at, top_up_id, checkout_url, payment_received_at, received_micros,
-    hold_id, payment_kept_at, cancel_note, canceled_by, cloud_phone_id, cloud_phone_name, powered_up_at,
-    powered_down_at, fee_count
+    hold_id, payment_kept_at, top_up_ended_at, cancel_note, canceled_by, cloud_phone_id, cloud_phone_name,
+    powered_up_at, powered_down_at, fee_count
 """
 """What `read_orders` needs of each row of `orders`.
 
@@ -141,6 +141,7 @@ def _payment(head: RowMapping) -> Payment | None:
         received_micros=head["received_micros"] or 0,
         hold_id=head["hold_id"],
         kept_at=head["payment_kept_at"],
+        top_up_ended_at=head["top_up_ended_at"],
     )
 
 

@@ -71,6 +71,10 @@ class PaymentProvider(Protocol):
         """What became of a payment that was pending."""
         ...
 
+    async def cancel(self, payment: Payment) -> Outcome:
+        """Calls a payment off that may be under way: Declined once its money cannot come, Collected where it has."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PaymentSucceeded:

@@ -16,5 +16,10 @@ class Sandbox:
             return Declined("The card was declined.")
         return Collected(f"sandbox-{payment.top_up_id}")
 
+    async def cancel(self, payment: Payment) -> Outcome:
+        return (
+            Declined("The payment was called off.") if payment.token == "sandbox_late" else await self.status(payment)
+        )
+
     def accepts(self, token: str) -> bool:
         return token in ("", "sandbox_ok", "sandbox_declined", "sandbox_late")

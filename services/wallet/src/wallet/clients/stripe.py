@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -140,6 +141,19 @@ class Stripe:
             )
         return await self._outcome(account, lambda client: _of_intent(client.v1.payment_intents.retrieve(reference)))
 
+    async def cancel(self, payment: Payment) -> Outcome:
+        reference, account = payment.reference, payment.account
+        if account is None or not reference:
+            # Where its answer was lost, only asking for it again tells what is to be called off.
+            begun = await self.begin(payment)
+            if account is None or not isinstance(begun, Pending):
+                return begun
+            reference = begun.reference
+        if not reference.startswith("cs_"):
+            # What is collected from a saved card is on its way, and cannot be stopped.
+            return await self.status(replace(payment, reference=reference))
+        return await self._outcome(account, lambda client: _expired(client, reference))
+
     async def begin_setup(self, account: PaymentAccount, session_id: UUID, currency: str) -> Setup:
         settings = account.stripe
         params: Any = {
@@ -219,6 +233,14 @@ def _refused(error: stripe.StripeError) -> UnusableError:
     # Not its message: it may quote a key.
     log.error("Stripe refuses the seller's account", kind=type(error).__name__, code=error.code)
     return UnusableError("the seller's payment provider refuses it")
+
+
+def _expired(client: stripe.StripeClient, session_id: str) -> Outcome:
+    try:
+        return _of_session(client.v1.checkout.sessions.expire(session_id))
+    except stripe.InvalidRequestError:
+        # It is not open any more: paid, or expired before.
+        return _of_session(client.v1.checkout.sessions.retrieve(session_id))
 
 
 def _of_session(session: Any) -> Outcome:

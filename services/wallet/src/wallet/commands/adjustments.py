@@ -119,8 +119,13 @@ async def _reviewed(
 
 
 async def _held(connection: AsyncConnection, found: Wallet, *, closed_too: bool = False) -> Wallet:
-    """The wallet, locked, once it is sure that the caller stands above its owner."""
+    """The wallet, locked, once it is sure that the caller may correct it: it stands above its owner."""
     wallet = await wallets.lock(connection, found.root_id, found.id)
+    if closed_too and not wallet.is_open:
+        # Its owner may be another seller's by now: whoever it was held with still sees it, and may say no.
+        seller = await directory.find(connection, wallet.seller_id)
+        if seller is not None and actor().sees(seller):
+            return wallet
     owner = await directory.find(connection, wallet.organization_id)
     if owner is None or not actor().sees(owner):
         raise not_found(f"wallet '{wallet.id}'")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
 from servicekit import outbox
 from servicekit.database import driver
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,14 +18,24 @@ from wallet.domain import top_ups as rules
 from wallet.domain.balance_rules import after_failure, calmed
 from wallet.domain.holds import Portion, Wanted
 from wallet.domain.refusals import Refused
-from wallet.domain.top_ups import Method, TopUp
+from wallet.domain.top_ups import Method, State, TopUp
 from wallet.events.top_ups import top_up_failed, top_up_settled
 from wallet.store import balance_rules, top_ups, wallets
 from wallet.store.holds import hold_in
 from wallet.store.ledger import post_line
 
+log = structlog.get_logger()
+
 # Orders captures within moments; what it never takes is free again then.
 HELD_FOR_ORDER = timedelta(days=1)
+
+
+async def may_settle(connection: AsyncConnection, top_up: TopUp) -> bool:
+    """True where money that arrives for it is to be booked: it waits for it, or has failed, and its wallet is there."""
+    if top_up.state is State.FAILED:
+        wallet = await wallets.lock(connection, top_up.root_id, top_up.wallet_id)
+        return wallet.is_open
+    return top_up.state is State.PENDING
 
 
 async def settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> TopUp:
@@ -32,6 +43,8 @@ async def settle(connection: AsyncConnection, top_up: TopUp, reference: str) -> 
 
     Refused where the ledger will not have it.
     """
+    if top_up.state is State.FAILED:
+        log.warning("a failed top-up was paid after all", top_up_id=str(top_up.id), reference=reference)
     is_voucher = top_up.method is Method.VOUCHER
     recharge = ledger.Recharge(
         request_key=f"top_up:{top_up.id}",
@@ -74,12 +87,13 @@ async def _hold(connection: AsyncConnection, top_up: TopUp, order_id: UUID) -> U
 
 
 async def fail(connection: AsyncConnection, top_up: TopUp, reason: str) -> TopUp:
-    """The money will not come; `reason` is for people."""
+    """The money will not come; `reason` is for people. Whoever called it off need not be told."""
     failed = rules.fail(top_up, reason)
     await top_ups.save(connection, failed)
     now = await top_ups.now(connection)
     next_attempt_at = await _try_again(connection, failed, now) if failed.automatic else None
-    await outbox.add(connection, [top_up_failed(failed, now, next_attempt_at)])
+    if not failed.cancel_reason:
+        await outbox.add(connection, [top_up_failed(failed, now, next_attempt_at)])
     return failed
 
 

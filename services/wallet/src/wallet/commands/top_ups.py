@@ -28,7 +28,7 @@ from wallet.clients.providers import Collected, Declined, Outcome, Payment, Pend
 from wallet.clients.registry import Providers
 from wallet.commands.callers import actor, in_whose_name, seen_wallet
 from wallet.commands.payments import account_for, usable_method
-from wallet.commands.settlement import fail, locked, settle
+from wallet.commands.settlement import fail, locked, may_settle, settle
 from wallet.convert.money import money_from_message
 from wallet.convert.refusals import refusals_told
 from wallet.convert.top_ups import method_from_number, top_up_to_message
@@ -101,11 +101,12 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
         if owner is None or not actor().sees(owner):
             raise not_found(f"top-up '{request.id}'")
         rules.check_confirmation(top_up, owner, actor())
-        rules.check_pending(top_up)
+        if not await may_settle(connection, top_up):
+            raise rules.not_pending(top_up)
         if not await top_ups.claim_reference(connection, top_up.seller_id, reference):
             raise rules.reference_used(reference)
         settled = await settle(connection, top_up, reference)
-        await _record_settled(connection, settled, request.request_id)
+        await _record_settled(connection, top_up, settled, request.request_id)
         await fault_point("wallet.before_settle_commit")
         return top_up_to_message(settled)
 
@@ -115,7 +116,34 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
     return settled
 
 
-async def _record_settled(connection: AsyncConnection, settled: TopUp, request_id: str) -> None:
+async def cancel_top_up(
+    database: Database, providers: Providers, request: wallets_pb2.CancelTopUpRequest
+) -> wallets_pb2.TopUp:
+    """Ends a top-up whose money is not wanted any more; gives it as it is now.
+
+    One through a provider is called off there, by the job where the provider does not answer.
+    """
+    async with database.transaction(current_call().scope) as connection:
+        found = await top_ups.find(connection, UUID(request.id))
+    if found is None:
+        raise not_found(f"top-up '{request.id}'")
+
+    async def change(connection: AsyncConnection) -> wallets_pb2.TopUp:
+        top_up = await locked(connection, found)
+        if top_up.state is State.PENDING:
+            top_up = replace(top_up, cancel_reason=request.reason)
+            await top_ups.call_off(connection, top_up, LOOK_AFTER)
+            if top_up.method is Method.MANUAL:
+                top_up = await fail(connection, top_up, request.reason)
+        return top_up_to_message(top_up)
+
+    await once(database, found.root_id, request, wallets_pb2.TopUp, change)
+    await fault_point("wallet.after_cancel_commit")
+    with refusals_told():
+        return top_up_to_message(await resolve(database, providers, found.id, again=True))
+
+
+async def _record_settled(connection: AsyncConnection, before: TopUp, settled: TopUp, request_id: str) -> None:
     await audit.record(
         connection,
         audit.Change(
@@ -124,7 +152,7 @@ async def _record_settled(connection: AsyncConnection, settled: TopUp, request_i
             action="TOP_UP_SETTLED",
             target_type="top_up",
             target_id=str(settled.id),
-            before={"state": State.PENDING.upper()},
+            before={"state": before.state.upper()},
             after={
                 "state": settled.state.upper(),
                 "amount": f"{format_exact(settled.amount.micros)} {settled.amount.currency}",
@@ -171,7 +199,8 @@ async def resolve(database: Database, providers: Providers, top_up_id: UUID, *, 
     outcome = await _ask(providers, top_up, payment, again=again)
     async with database.transaction(EVERYTHING) as connection:
         now = await locked(connection, top_up)
-        if now.state is not State.PENDING:
+        come = isinstance(outcome, Collected) and await may_settle(connection, now)
+        if now.state is not State.PENDING and not come:
             return now
         resolved = await _apply(connection, now, outcome)
         await fault_point("wallet.before_settle_commit")
@@ -201,7 +230,10 @@ async def _ask(providers: Providers, top_up: TopUp, payment: Payment, *, again: 
     provider = providers.get(top_up.method)
     if provider is None:
         return Pending()
-    ask = provider.status(payment) if top_up.deferred else provider.begin(payment)
+    if top_up.cancel_reason:
+        ask = provider.cancel(payment)
+    else:
+        ask = provider.status(payment) if top_up.deferred else provider.begin(payment)
     try:
         async with asyncio.timeout(PROVIDER_TIMEOUT_S):
             return await ask
@@ -231,9 +263,15 @@ async def _apply(connection: AsyncConnection, top_up: TopUp, outcome: Outcome) -
                 checkout_url=checkout_url or top_up.checkout_url,
                 checkout_expires_at=checkout_expires_at or top_up.checkout_expires_at,
             )
-            # A buyer takes its time on a checkout page, and the webhook tells what became of it.
-            await top_ups.defer(connection, deferred, ASK_CHECKOUT_AGAIN if deferred.checkout_url else ASK_AGAIN)
+            await top_ups.defer(connection, deferred, _again_after(deferred))
             return deferred
+
+
+def _again_after(deferred: TopUp) -> timedelta:
+    if deferred.cancel_reason:
+        return LOOK_AFTER
+    # A buyer takes its time on a checkout page, and the webhook tells what became of it.
+    return ASK_CHECKOUT_AGAIN if deferred.checkout_url else ASK_AGAIN
 
 
 async def _wanted(

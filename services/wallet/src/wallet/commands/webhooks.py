@@ -24,7 +24,7 @@ from wallet.clients.providers import (
 )
 from wallet.clients.registry import Providers
 from wallet.commands.methods import PROVIDER_TIMEOUT_S
-from wallet.commands.settlement import fail, locked, settle
+from wallet.commands.settlement import fail, locked, may_settle, settle
 from wallet.convert.refusals import refusals_told
 from wallet.domain import payments as rules
 from wallet.domain.payments import PaymentAccount, Provider, SavedMethod
@@ -100,9 +100,9 @@ async def _succeeded(connection: AsyncConnection, account: PaymentAccount, fact:
     if top_up.amount != fact.amount:
         log.error("a payment of another amount than its top-up's", top_up_id=str(top_up.id), paid=str(fact.amount))
         return False
-    if top_up.state is State.FAILED:
-        log.error("a failed top-up was paid", top_up_id=str(top_up.id), reference=fact.reference)
-    if top_up.state is not State.PENDING:
+    if not await may_settle(connection, top_up):
+        if top_up.state is State.FAILED:
+            log.error("a top-up of a closed wallet was paid", top_up_id=str(top_up.id), reference=fact.reference)
         return False
     await settle(connection, top_up, fact.reference)
     return True

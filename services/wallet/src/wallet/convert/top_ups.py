@@ -47,7 +47,7 @@ def top_up_to_message(top_up: TopUp) -> wallets_pb2.TopUp:
     message.created_at.FromDatetime(top_up.created_at)
     if top_up.settled_at is not None:
         message.settled_at.FromDatetime(top_up.settled_at)
-    if top_up.state is State.PENDING and top_up.checkout_url:
+    if top_up.state is State.PENDING and top_up.checkout_url and not top_up.cancel_reason:
         message.checkout_url = top_up.checkout_url
         if top_up.checkout_expires_at is not None:
             message.checkout_expires_at.FromDatetime(top_up.checkout_expires_at)

@@ -22,7 +22,7 @@ class Method(StrEnum):
 
 
 class State(StrEnum):
-    """Where a top-up stands. SETTLED and FAILED are final."""
+    """Where a top-up stands. SETTLED is final; FAILED is, unless the money comes all the same."""
 
     PENDING = "pending"
     SETTLED = "settled"
@@ -35,7 +35,8 @@ class TopUp:
 
     `reference` is the bank's or the provider's. `deferred`: the provider could not say at once what became of it.
     With an `order_id` it is earmarked: what arrives is held for that order. `automatic`: the wallet's rules asked for
-    it. `provider_reference` is what the provider calls it while it is under way.
+    it. `provider_reference` is what the provider calls it while it is under way. `cancel_reason`: why its money is not
+    wanted any more.
     """
 
     id: UUID
@@ -64,6 +65,7 @@ class TopUp:
     checkout_expires_at: datetime | None = None
     provider_reference: str = ""
     automatic: bool = False
+    cancel_reason: str = ""
 
 
 def check_earmark(actor: Actor, order_id: str, order_number: str, created_by: str) -> None:
@@ -113,12 +115,17 @@ def check_confirmation(top_up: TopUp, owner: Organization, actor: Actor) -> None
 
 
 def settle(top_up: TopUp, reference: str, transaction_id: UUID, at: datetime, *, hold_id: UUID | None = None) -> TopUp:
-    """The money is here, as ledger transaction `transaction_id`, held by `hold_id`. Refuses TOP_UP_NOT_PENDING."""
-    check_pending(top_up)
+    """The money is here, as ledger transaction `transaction_id`, held by `hold_id`, also where it had failed.
+
+    Refuses TOP_UP_NOT_PENDING where it is settled already.
+    """
+    if top_up.state is State.SETTLED:
+        raise not_pending(top_up)
     return replace(
         top_up,
         state=State.SETTLED,
         reference=reference,
+        failure_reason="",
         transaction_id=transaction_id,
         settled_at=at,
         hold_id=hold_id,
@@ -126,19 +133,20 @@ def settle(top_up: TopUp, reference: str, transaction_id: UUID, at: datetime, *,
 
 
 def fail(top_up: TopUp, reason: str) -> TopUp:
-    """The money will not come; `reason` is for people. Refuses TOP_UP_NOT_PENDING."""
-    check_pending(top_up)
-    return replace(top_up, state=State.FAILED, failure_reason=reason)
-
-
-def check_pending(top_up: TopUp) -> None:
-    """Refuses TOP_UP_NOT_PENDING where it is settled or failed already."""
+    """The money will not come; `reason` is for people, unless it was called off for another. Refuses
+    TOP_UP_NOT_PENDING."""
     if top_up.state is not State.PENDING:
-        raise Refused(
-            "TOP_UP_NOT_PENDING",
-            f"top-up '{top_up.id}' is {top_up.state} already; ask for a new one if more money is to come",
-            state=top_up.state.upper(),
-        )
+        raise not_pending(top_up)
+    return replace(top_up, state=State.FAILED, failure_reason=top_up.cancel_reason or reason)
+
+
+def not_pending(top_up: TopUp) -> Refused:
+    """It is settled or failed already."""
+    return Refused(
+        "TOP_UP_NOT_PENDING",
+        f"top-up '{top_up.id}' is {top_up.state} already; ask for a new one if more money is to come",
+        state=top_up.state.upper(),
+    )
 
 
 def reference_used(reference: str) -> Refused:

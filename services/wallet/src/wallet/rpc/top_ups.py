@@ -30,6 +30,9 @@ class TopUps:
     async def SettleTopUp(self, request: wallets_pb2.SettleTopUpRequest, context: Context) -> wallets_pb2.TopUp:
         return await commands.settle_top_up(self._database, request)
 
+    async def CancelTopUp(self, request: wallets_pb2.CancelTopUpRequest, context: Context) -> wallets_pb2.TopUp:
+        return await commands.cancel_top_up(self._database, self._providers, request)
+
     async def GetTopUp(self, request: wallets_pb2.GetTopUpRequest, context: Context) -> wallets_pb2.TopUp:
         async with self._database.transaction(current_call().scope) as connection:
             found = await store.find(connection, UUID(request.id))

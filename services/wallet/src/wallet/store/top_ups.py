@@ -38,6 +38,10 @@ _DEFER = text(
     " provider_reference = :provider_reference, checkout_url = :checkout_url,"
     " checkout_expires_at = :checkout_expires_at WHERE root_id = :root_id AND id = :id"
 )
+_CALL_OFF = text(
+    "UPDATE top_ups SET cancel_reason = :cancel_reason, due_at = farthing_now() + :after"
+    " WHERE root_id = :root_id AND id = :id"
+)
 _CLAIM = text(
     "UPDATE top_ups SET due_at = farthing_now() + :again FROM ("
     "  SELECT root_id, id FROM top_ups WHERE state = 1 AND due_at <= (SELECT farthing_now())"
@@ -139,6 +143,12 @@ async def defer(connection: AsyncConnection, top_up: TopUp, after: timedelta) ->
     )
 
 
+async def call_off(connection: AsyncConnection, top_up: TopUp, after: timedelta) -> None:
+    """Writes why a locked, pending top-up is not wanted any more; a job sees to it `after` now."""
+    values = {"root_id": top_up.root_id, "id": top_up.id, "cancel_reason": top_up.cancel_reason, "after": after}
+    await connection.execute(_CALL_OFF, values)
+
+
 async def claim_due(connection: AsyncConnection, *, limit: int, again: timedelta) -> list[TopUp]:
     """Pending top-ups to look after, for this worker alone until `again` from now has passed."""
     rows = await connection.execute(_CLAIM, {"limit": limit, "again": again})
@@ -201,4 +211,5 @@ def _read(row: Row[Any]) -> TopUp:
         checkout_expires_at=row.checkout_expires_at,
         provider_reference=row.provider_reference,
         automatic=row.automatic,
+        cancel_reason=row.cancel_reason,
     )

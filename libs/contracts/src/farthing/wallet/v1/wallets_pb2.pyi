@@ -512,7 +512,7 @@ class TopUp(_message.Message):
         STATE_SETTLED: TopUp._State.ValueType  # 2
         """On the wallet."""
         STATE_FAILED: TopUp._State.ValueType  # 3
-        """Will not come."""
+        """Will not come, or is not wanted any more. Where it comes all the same, the top-up is settled."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where a top-up stands."""
@@ -524,7 +524,7 @@ class TopUp(_message.Message):
     STATE_SETTLED: TopUp.State.ValueType  # 2
     """On the wallet."""
     STATE_FAILED: TopUp.State.ValueType  # 3
-    """Will not come."""
+    """Will not come, or is not wanted any more. Where it comes all the same, the top-up is settled."""
 
     ID_FIELD_NUMBER: _builtins.int
     WALLET_ID_FIELD_NUMBER: _builtins.int
@@ -1177,6 +1177,35 @@ class SettleTopUpRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SettleTopUpRequest: _TypeAlias = SettleTopUpRequest  # noqa: Y015
+
+@_typing.final
+class CancelTopUpRequest(_message.Message):
+    """CancelTopUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Names this request, so that repeating it is safe (AIP-155)."""
+    id: _builtins.str
+    reason: _builtins.str
+    """Why, for people; the failure reason."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTopUpRequest: _TypeAlias = CancelTopUpRequest  # noqa: Y015
 
 @_typing.final
 class GetTopUpRequest(_message.Message):

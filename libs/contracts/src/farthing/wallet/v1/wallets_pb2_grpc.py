@@ -86,6 +86,11 @@ class WalletServiceStub:
                 request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.SettleTopUpRequest.SerializeToString,
                 response_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.TopUp.FromString,
                 _registered_method=True)
+        self.CancelTopUp = channel.unary_unary(
+                '/farthing.wallet.v1.WalletService/CancelTopUp',
+                request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.CancelTopUpRequest.SerializeToString,
+                response_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.TopUp.FromString,
+                _registered_method=True)
         self.GetTopUp = channel.unary_unary(
                 '/farthing.wallet.v1.WalletService/GetTopUp',
                 request_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.GetTopUpRequest.SerializeToString,
@@ -187,6 +192,14 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelTopUp(self, request, context):
+        """The money of a top-up is not wanted any more: it fails, and a page to pay it on is closed first; where that takes
+        longer, it is answered as PENDING. Money that comes all the same is put on the wallet. For our own services.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTopUp(self, request, context):
         """One top-up.
         """
@@ -274,6 +287,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
             'SettleTopUp': grpc.unary_unary_rpc_method_handler(
                     servicer.SettleTopUp,
                     request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.SettleTopUpRequest.FromString,
+                    response_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.TopUp.SerializeToString,
+            ),
+            'CancelTopUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTopUp,
+                    request_deserializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.CancelTopUpRequest.FromString,
                     response_serializer=farthing_dot_wallet_dot_v1_dot_wallets__pb2.TopUp.SerializeToString,
             ),
             'GetTopUp': grpc.unary_unary_rpc_method_handler(
@@ -572,6 +590,33 @@ class WalletService:
             target,
             '/farthing.wallet.v1.WalletService/SettleTopUp',
             farthing_dot_wallet_dot_v1_dot_wallets__pb2.SettleTopUpRequest.SerializeToString,
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.TopUp.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTopUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farthing.wallet.v1.WalletService/CancelTopUp',
+            farthing_dot_wallet_dot_v1_dot_wallets__pb2.CancelTopUpRequest.SerializeToString,
             farthing_dot_wallet_dot_v1_dot_wallets__pb2.TopUp.FromString,
             options,
             channel_credentials,

@@ -54,6 +54,10 @@ class WalletServiceStub:
     """Asks to put money on a wallet. SANDBOX answers at once; MANUAL waits for SettleTopUp."""
     SettleTopUp: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.SettleTopUpRequest, _wallets_pb2.TopUp]
     """The seller's finance confirms that the money of a MANUAL top-up arrived. The wallet's owner cannot."""
+    CancelTopUp: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.CancelTopUpRequest, _wallets_pb2.TopUp]
+    """The money of a top-up is not wanted any more: it fails, and a page to pay it on is closed first; where that takes
+    longer, it is answered as PENDING. Money that comes all the same is put on the wallet. For our own services.
+    """
     GetTopUp: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.GetTopUpRequest, _wallets_pb2.TopUp]
     """One top-up."""
     ListTopUps: _grpc.UnaryUnaryMultiCallable[_wallets_pb2.ListTopUpsRequest, _wallets_pb2.ListTopUpsResponse]
@@ -92,6 +96,10 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Asks to put money on a wallet. SANDBOX answers at once; MANUAL waits for SettleTopUp."""
     SettleTopUp: _aio.UnaryUnaryMultiCallable[_wallets_pb2.SettleTopUpRequest, _wallets_pb2.TopUp]  # type: ignore[assignment]
     """The seller's finance confirms that the money of a MANUAL top-up arrived. The wallet's owner cannot."""
+    CancelTopUp: _aio.UnaryUnaryMultiCallable[_wallets_pb2.CancelTopUpRequest, _wallets_pb2.TopUp]  # type: ignore[assignment]
+    """The money of a top-up is not wanted any more: it fails, and a page to pay it on is closed first; where that takes
+    longer, it is answered as PENDING. Money that comes all the same is put on the wallet. For our own services.
+    """
     GetTopUp: _aio.UnaryUnaryMultiCallable[_wallets_pb2.GetTopUpRequest, _wallets_pb2.TopUp]  # type: ignore[assignment]
     """One top-up."""
     ListTopUps: _aio.UnaryUnaryMultiCallable[_wallets_pb2.ListTopUpsRequest, _wallets_pb2.ListTopUpsResponse]  # type: ignore[assignment]
@@ -187,6 +195,16 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_wallets_pb2.TopUp, _abc.Awaitable[_wallets_pb2.TopUp]]:
         """The seller's finance confirms that the money of a MANUAL top-up arrived. The wallet's owner cannot."""
+
+    @_abc_1.abstractmethod
+    def CancelTopUp(
+        self,
+        request: _wallets_pb2.CancelTopUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallets_pb2.TopUp, _abc.Awaitable[_wallets_pb2.TopUp]]:
+        """The money of a top-up is not wanted any more: it fails, and a page to pay it on is closed first; where that takes
+        longer, it is answered as PENDING. Money that comes all the same is put on the wallet. For our own services.
+        """
 
     @_abc_1.abstractmethod
     def GetTopUp(
