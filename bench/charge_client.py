@@ -20,6 +20,7 @@ import grpc.aio
 import uvloop
 from farthing.wallet.v1 import wallets_pb2 as pb
 from farthing.wallet.v1.wallets_pb2_grpc import WalletServiceStub
+from servicekit.garbage import collect_seldom
 
 from bench.ledger_world import CURRENCY, CUSTOMERS, HOT, SPREAD, TIERS, Ground, chain
 
@@ -110,6 +111,7 @@ class Asker:
 
 async def measure(work: Work) -> Came:
     asker = Asker(work)
+    collect_seldom()
     metadata = [("authorization", f"Bearer {work.token}")] if work.token else []
     async with grpc.aio.insecure_channel(work.target) as channel:
         stub = WalletServiceStub(channel)

@@ -11,6 +11,7 @@ import uvloop
 from farthing.wallet.v1 import wallets_pb2 as pb
 from farthing.wallet.v1.wallets_pb2_grpc import WalletServiceServicer, add_WalletServiceServicer_to_server
 from google.protobuf.timestamp_pb2 import Timestamp
+from servicekit.garbage import collect_seldom
 
 _TRANSACTION_ID = str(uuid.uuid4())
 
@@ -33,6 +34,7 @@ class Echo(WalletServiceServicer):
 
 
 async def serve() -> None:
+    collect_seldom()
     server = grpc.aio.server()
     add_WalletServiceServicer_to_server(Echo(), server)
     port = server.add_insecure_port("127.0.0.1:0")

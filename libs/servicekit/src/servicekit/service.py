@@ -16,6 +16,7 @@ import uvloop
 from servicekit.clock import SYSTEM_CLOCK, Clock
 from servicekit.consumers import Consumer, ConsumerLoop
 from servicekit.database import Database
+from servicekit.garbage import collect_seldom
 from servicekit.jobs import Job, run_forever
 from servicekit.migrate import migrate
 from servicekit.outbox import Relay
@@ -113,6 +114,7 @@ async def serve(definition: ServiceDefinition[S], settings: S) -> None:
         server = Server(settings, wiring.servicers, wiring.scope_of)
         if settings.metrics_bind:
             serve_metrics(settings.metrics_bind)
+        collect_seldom()
         await server.start()
         log.info("serving", grpc=settings.grpc_bind, internal_grpc=settings.internal_grpc_bind)
         await _work(_parts(definition.name, settings, database, wiring), server, stop)
