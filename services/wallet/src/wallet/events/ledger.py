@@ -39,15 +39,15 @@ def charge_posted(charge: Charge, posted: Posted, posted_at: Timestamp, tracepar
     fact.posted_at.CopyFrom(posted_at)
     expenses = [line for line in posted.lines if line.type == _EXPENSE]
     for tier, line in zip(charge.tiers, expenses, strict=True):
-        fact.tiers.add(
-            buyer_id=str(tier.buyer_id),
-            seller_id=str(tier.seller_id),
-            wallet_id=str(line.wallet_id),
-            net_micros=tier.net_micros,
-            tax_micros=tier.tax_micros,
-            sequence=line.sequence,
-            balance_after_micros=line.balance_after_micros,
-        )
+        # Field by field: as keywords they take half as long again.
+        told = fact.tiers.add()
+        told.buyer_id = str(tier.buyer_id)
+        told.seller_id = str(tier.seller_id)
+        told.wallet_id = str(line.wallet_id)
+        told.net_micros = tier.net_micros
+        told.tax_micros = tier.tax_micros
+        told.sequence = line.sequence
+        told.balance_after_micros = line.balance_after_micros
     purchaser = str(charge.tiers[0].buyer_id)
     return EventRow(charge.root_id, new_id(), purchaser, event.SerializeToString(), traceparent)
 

@@ -8,7 +8,7 @@ from servicekit.problems import unavailable
 from servicekit.server import Context
 from servicekit.telemetry import current_traceparent
 
-from wallet.convert.ledger import charge_from_message, result_to_message
+from wallet.convert.ledger import charge_from_message, fill_result
 from wallet.domain.ledger import Outcome, Refusal
 from wallet.engine import Asked, Engine, LedgerUnavailableError
 
@@ -28,7 +28,9 @@ class ChargesRpc:
                 outcome = await self._engine.post(Asked(charge, current_traceparent()))
             except LedgerUnavailableError as error:
                 raise _not_now(error) from error
-        return pb.PostChargeResponse(result=result_to_message(request.charge.request_id, outcome))
+        response = pb.PostChargeResponse()
+        fill_result(response.result, request.charge.request_id, outcome)
+        return response
 
     async def PostCharges(
         self, requests: AsyncIterator[pb.PostChargesRequest], _context: Context
@@ -36,12 +38,10 @@ class ChargesRpc:
         service, traceparent = _service(), current_traceparent()
         async for request in requests:
             outcomes = await self._post(request.charges, service, traceparent)
-            yield pb.PostChargesResponse(
-                results=[
-                    result_to_message(charge.request_id, outcome)
-                    for charge, outcome in zip(request.charges, outcomes, strict=True)
-                ]
-            )
+            response = pb.PostChargesResponse()
+            for charge, outcome in zip(request.charges, outcomes, strict=True):
+                fill_result(response.results.add(), charge.request_id, outcome)
+            yield response
 
     async def _post(self, messages: Sequence[pb.Charge], service: str, traceparent: str | None) -> list[Outcome]:
         charges = [charge_from_message(message, service) for message in messages]
