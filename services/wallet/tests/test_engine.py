@@ -12,6 +12,7 @@ from farthing.wallet.events.v1.events_pb2 import WalletEvent
 from local_stack.stack import Stack
 from money import INT64_MAX
 from servicekit.database import Database
+from wallet import engine as engine_module
 from wallet.domain.ledger import Posted, Refusal
 from wallet.engine import Asked, Engine
 from wallet.store.ledger import post_line
@@ -162,6 +163,27 @@ async def test_duplicates_in_one_batch_are_repeats(world: World, engine: Engine)
     assert reasons(outcomes) == ["posted", "posted", "REQUEST_ID_REUSED"]
     assert outcomes[0][:3] == outcomes[1][:3]
     assert await world.balances(chain) == [900, 920, 950]
+    await world.check(chain.root_id)
+
+
+async def test_a_batch_written_in_parts_is_as_one(world: World, engine: Engine, monkeypatch: Any) -> None:
+    """Given a batch of several parts, one all refused, one with a repeat of the first. When posted. Then as if whole.
+
+    The last credit, spent in the first part, is gone in the last one, and all stands at one instant.
+    """
+    monkeypatch.setattr(engine_module, "WRITTEN_AT_ONCE", 3)
+    chain = await world.chain(money=(50, 1000, 1000))
+    good = [chain.charge((10, 0), (8, 0), (5, 0)) for _ in range(5)]
+    dear = [chain.charge((60, 0), (8, 0), (5, 0)) for _ in range(3)]
+    late = chain.charge((1, 0), (1, 0), (1, 0))
+
+    outcomes = await engine.post_batch(asked(*good[:3], *dear, *good[3:], good[0], late))
+
+    short = "INSUFFICIENT_CREDIT"
+    assert reasons(outcomes) == [*["posted"] * 3, *[short] * 3, *["posted"] * 3, short]
+    assert outcomes[0][:3] == outcomes[8][:3]
+    assert len({outcome.posted_at for outcome in outcomes if isinstance(outcome, Posted)}) == 1
+    assert await world.balances(chain) == [0, 960, 975]
     await world.check(chain.root_id)
 
 

@@ -48,6 +48,32 @@ async def test_a_killed_connection_posts_once(world: World, engine: Engine, monk
     await world.check(chain.root_id)
 
 
+async def test_a_connection_killed_between_parts_leaves_nothing(world: World, engine: Engine, monkeypatch: Any) -> None:
+    """Given a batch whose connection is killed when two of its four parts are written. When it is tried again.
+
+    Then nothing was left of the first attempt, and everything is there once.
+    """
+    chain = await world.chain(money=(1000, 1000, 1000))
+    write, pids, left = engine_module.write, [], []
+
+    async def killed_after_two(connection: Any, *arguments: Any) -> None:
+        await write(connection, *arguments)
+        pids.append(connection.get_server_pid())
+        if len(pids) == 2:
+            assert await terminate(world, pids[0])
+            left.append(await world.balances(chain))
+
+    monkeypatch.setattr(engine_module, "write", killed_after_two)
+    monkeypatch.setattr(engine_module, "WRITTEN_AT_ONCE", 3)
+    outcomes = await engine.post_batch(asked(*(chain.charge((10, 0), (8, 0), (5, 0)) for _ in range(10))))
+
+    assert left == [[1000, 1000, 1000]]
+    assert len(pids) == 6
+    assert reasons(outcomes) == ["posted"] * 10
+    assert await world.balances(chain) == [900, 920, 950]
+    await world.check(chain.root_id)
+
+
 async def test_an_answer_lost_after_the_commit_is_found_again(world: World, engine: Engine, monkeypatch: Any) -> None:
     """Given a connection that dies right after its commit. When tried again. Then posted once."""
     chain = await world.chain(money=(1000, 1000, 1000))

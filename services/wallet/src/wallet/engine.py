@@ -21,7 +21,7 @@ from servicekit.database import Database
 from servicekit.faults import fault_point_sync
 from servicekit.ids import new_id
 
-from wallet.domain.ledger import Charge, Outcome, Posted, Refusal, WalletKey
+from wallet.domain.ledger import Book, Charge, Outcome, Posted, Refusal, WalletKey
 from wallet.events.ledger import TOPIC, EventRow, charge_posted
 from wallet.store.ledger import Connection, explain_unknown, open_book, write
 
@@ -32,6 +32,8 @@ RETRY_S = 0.05
 # From when a batch is taken up to the last moment at which its commit may be sent. Whoever asked and has gone may rely
 # on it: what is not posted this long after its own deadline never will be.
 BATCH_TIMEOUT_S = 4.0
+# Charges a statement. A batch of more is written in parts, so that PostgreSQL and we work at the same time.
+WRITTEN_AT_ONCE = 100
 CLOSE_TIMEOUT_S = 2.0
 
 _CHARGES = Counter("farthing_wallet_charges", "Charges answered", ["outcome"])
@@ -276,14 +278,33 @@ class Engine:
         }
         requests = [(charge.root_id, charge.request_key) for charge, _ in batch]
         async with connection.transaction():
-            book = await open_book(connection, keys, requests)
-            outcomes = [book.charge(charge, new_id()) for charge, _ in batch]
-            if book.transactions:
-                await write(connection, book, TOPIC, _events(batch, outcomes))
+            outcomes = await _charge(connection, await open_book(connection, keys, requests), batch)
             outcomes = await explain_unknown(connection, [charge for charge, _ in batch], outcomes)
             fault_point_sync("wallet.before_post_commit")
         fault_point_sync("wallet.after_post_commit")
         return outcomes
+
+
+async def _charge(connection: Connection, book: Book, batch: Sequence[Asked]) -> list[Outcome]:
+    """Posts the charges of `batch` to `book` and writes them, some while the next ones are worked out."""
+    outcomes: list[Outcome] = []
+    writing: asyncio.Task[str] | None = None
+    try:
+        for start in range(0, len(batch), WRITTEN_AT_ONCE):
+            some = batch[start : start + WRITTEN_AT_ONCE]
+            answers = [book.charge(charge, new_id()) for charge, _ in some]
+            outcomes += answers
+            events = _events(some, answers)
+            if writing is not None:
+                await writing
+            if events:
+                writing = asyncio.create_task(write(connection, book, TOPIC, events))
+                # It is sent in this turn of the loop; PostgreSQL works on it from now on.
+                await asyncio.sleep(0)
+    finally:
+        if writing is not None:
+            await writing
+    return outcomes
 
 
 def _time_s() -> float:

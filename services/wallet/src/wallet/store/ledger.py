@@ -4,7 +4,7 @@ The one place that locks wallets; everything that moves money comes through here
 second pass, as columns rather than rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
@@ -79,21 +79,18 @@ async def open_book(connection: Connection, keys: Iterable[WalletKey], requests:
     return Book(wallets, rows[0]["now"], remembered)
 
 
-async def write(connection: Connection, book: Book, topic: str = "", events: Sequence[EventRow] = ()) -> None:
-    """Writes what was posted to `book`, and its events, in one statement."""
+def write(
+    connection: Connection, book: Book, topic: str = "", events: Sequence[EventRow] = ()
+) -> Coroutine[Any, Any, str]:
+    """Writes what was posted to `book` since the last time, and its events, in one statement.
+
+    It is taken from the book at once: while this is awaited, more may be posted to it.
+    """
+    transactions, lines, wallets = book.take()
     changed = [
-        (wallet.root_id, wallet.id, wallet.balance_micros, wallet.sequence, wallet.last_hash)
-        for wallet in book.changed.values()
+        (wallet.root_id, wallet.id, wallet.balance_micros, wallet.sequence, wallet.last_hash) for wallet in wallets
     ]
-    await connection.execute(
-        _WRITE,
-        book.posted_at,
-        book.transactions,
-        book.lines,
-        changed,
-        topic,
-        events,
-    )
+    return connection.execute(_WRITE, book.posted_at, transactions, lines, changed, topic, events)
 
 
 async def post_line(connection: Connection, recharge: Recharge) -> Outcome:

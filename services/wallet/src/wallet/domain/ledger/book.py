@@ -4,7 +4,7 @@ A `Book` holds the wallets of one batch, locked by whoever owns it, and applies 
 A posting that is refused leaves no trace; one that is posted adds a transaction and its lines.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -211,6 +211,12 @@ class Book:
         source = (transaction_id, transaction_digest(transaction))
         line = self._move(wallet, source, 0, _SYSTEM, (amount, 0, 0, 0, 0), credits_micros=-amount)
         return self._post(transaction, [line], line)
+
+    def take(self) -> tuple[list[Transaction], list[Line], Collection[Wallet]]:
+        """The transactions and lines since the last time, and the wallets that they changed, to be written."""
+        taken = self.transactions, self.lines, self.changed.values()
+        self.transactions, self.lines, self.changed = [], [], {}
+        return taken
 
     def known(self, charge: Charge) -> Outcome | None:
         """The answer that the charge's request id has got already, or None where it is new."""
