@@ -1,23 +1,29 @@
 """A small real world: a purchase, its top-ups and an order canceled, made through gRPC, at rest."""
 
 import asyncio
-import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 from farthing_cli.calls import Refused, Services
 from farthing_cli.demo import world
 from farthing_cli.demo.people import People
+from local_stack.pytest_plugin import temporary_stack
 from local_stack.stack import Stack
 
 FARTHING = str(Path(sys.executable).with_name("farthing"))
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="package")
+def running_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A house of the demo's world: it has another platform than the other tests', and there is one in a house."""
+    with temporary_stack(request) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -45,40 +51,31 @@ def people(environment: dict[str, str]) -> dict[str, str]:
     return asyncio.run(_buy_something(environment))
 
 
-async def _buy_something(environment: dict[str, str]) -> dict[str, str]:
+async def able_to_buy(environment: dict[str, str], services: Services, run: str) -> People:
+    """The demo's platform, a partner and a customer, found or made, with money."""
     companies = {company.domain: company for company in world.COMPANIES}
+    someone = People(environment, services, run)
+    for domain in (world.NIMBUS, world.NORTHWIND, world.THISTLE):
+        await someone.found(companies[domain])
+    for domain in (world.NORTHWIND, world.THISTLE):
+        await someone.open_books(domain)
+    await someone.stock()
+    for domain in (world.NIMBUS, world.NORTHWIND):
+        await someone.price_list(domain)
+    for payment in world.PAYMENTS:
+        if payment.domain in (world.NORTHWIND, world.THISTLE):
+            await someone.top_up(payment)
+    return someone
+
+
+async def _buy_something(environment: dict[str, str]) -> dict[str, str]:
     async with Services(environment) as services:
-        someone = People(environment, services, "test")
-        for domain in (world.NIMBUS, world.NORTHWIND, world.THISTLE):
-            await someone.found(companies[domain])
-        for domain in (world.NORTHWIND, world.THISTLE):
-            await someone.open_books(domain)
-        await someone.stock()
-        for domain in (world.NIMBUS, world.NORTHWIND):
-            await someone.price_list(domain)
-        for payment in world.PAYMENTS:
-            if payment.domain in (world.NORTHWIND, world.THISTLE):
-                await someone.top_up(payment)
+        someone = await able_to_buy(environment, services, "test")
         await someone.buy(world.THISTLE, "team-starter", 1)
         # More than its wallet has: canceled, and told.
         with suppress(Refused):
             await someone.buy(world.THISTLE, "team-starter", 1000, serial=1)
         return {domain: team.id for domain, team in someone.teams.items()}
-
-
-@pytest.fixture(scope="module")
-def verdict(farthing: Run, people: dict[str, str]) -> Callable[[], dict[int, list[str]]]:
-    """Runs `farthing verify --json`; the numbers of the invariants that fail, with their faults."""
-
-    def check(wait_s: int = 30) -> dict[int, list[str]]:
-        done = farthing("verify", "--json", "--wait", str(wait_s))
-        report: dict[str, Any] = json.loads(done.stdout)
-        failed = {found["number"]: found["faults"] for found in report["invariants"] if not found["ok"]}
-        assert done.returncode == (1 if failed else 0), done.stderr
-        assert report["ok"] is not bool(failed)
-        return failed
-
-    return check
 
 
 @pytest.fixture

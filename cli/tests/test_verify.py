@@ -1,10 +1,16 @@
 """`farthing verify` on a small real world: it holds, and each planted fault is found by its invariant alone."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from farthing_cli.verify.proof import prove
+from local_stack.pytest_plugin import temporary_stack
+from local_stack.stack import Stack
 
+Run = Callable[..., Any]
 Verdict = Callable[..., dict[int, list[str]]]
 AsSuperuser = Callable[[str, str], None]
 
@@ -177,6 +183,26 @@ FAULTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def running_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A house of its own: faults are planted into the one purchase that there is."""
+    with temporary_stack(request) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def verdict(environment: dict[str, str], people: dict[str, str]) -> Verdict:
+    """Does what `farthing verify` does; the numbers of the invariants that fail, with their faults."""
+
+    def check(wait_s: float = 30) -> dict[int, list[str]]:
+        report = asyncio.run(prove(environment, wait_s, lambda text: None, lambda findings: None))
+        failed = {found.number: found.faults for found in report.findings if not found.ok}
+        assert report.ok is not bool(failed)
+        return failed
+
+    return check
+
+
 def test_a_sound_world_holds(verdict: Verdict) -> None:
     """Given a purchase, two top-ups and an order that was refused. When verified. Then every invariant holds."""
     assert verdict() == {}
@@ -228,7 +254,24 @@ def test_more_refunded_than_was_paid_is_found(verdict: Verdict, as_superuser: As
     assert verdict() == {}
 
 
-def test_a_person_reads_it(farthing: Callable[..., object], people: dict[str, str]) -> None:
+def test_a_fault_is_said_to_programs(farthing: Run, verdict: Verdict, as_superuser: AsSuperuser) -> None:
+    """Given a planted fault. When verified with --json. Then the document names it, and the exit code is 1."""
+    _, database, plant, cure = FAULTS["a balance that is no sum"]
+    assert verdict() == {}
+    as_superuser(database, plant)
+    try:
+        done = farthing("verify", "--json", "--wait", "0")
+    finally:
+        as_superuser(database, cure)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["ok"]) == (1, False)
+    [failed] = [found for found in report["invariants"] if not found["ok"]]
+    assert failed["number"] == 2
+    assert failed["faults"]
+    assert json.loads(farthing("verify", "--json").stdout)["ok"]
+
+
+def test_a_person_reads_it(farthing: Run, people: dict[str, str]) -> None:
     """Given a sound world. When verified without --json. Then every invariant is named with what was compared."""
     done = farthing("verify")
     assert done.returncode == 0
@@ -236,7 +279,7 @@ def test_a_person_reads_it(farthing: Callable[..., object], people: dict[str, st
     assert "All 11 invariants hold" in done.stdout
 
 
-def test_a_part_that_is_down_is_named(farthing: Callable[..., object], people: dict[str, str]) -> None:
+def test_a_part_that_is_down_is_named(farthing: Run, people: dict[str, str]) -> None:
     """Given no Kafka at the address. When verified. Then it says so in words, with exit code 1."""
     done = farthing("verify", "--json", KAFKA_BOOTSTRAP="127.0.0.1:1")
     assert done.returncode == 1

@@ -14,25 +14,24 @@ from local_stack.stack import Stack
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """PostgreSQL, Kafka, S3 and SMTP, shared by the whole run; no service runs or is migrated."""
-    with _temporary() as made:
-        made.up(services=False, progress=_progress(request))
+    with temporary_stack(request, services=False) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A whole house with all five services, for one module of tests.
+    """A whole house with all five services, shared by the whole run: who uses it leaves every part running.
 
     Not the shared servers: tests of single services leave rows and events there that no other service would
     understand, and `farthing verify` rightly finds them.
     """
-    with _temporary() as made:
-        made.up(progress=_progress(request))
+    with temporary_stack(request) as made:
         yield made
 
 
 @contextmanager
-def _temporary() -> Iterator[Stack]:
+def temporary_stack(request: pytest.FixtureRequest, *, services: bool = True) -> Iterator[Stack]:
+    """A stack that is up; stopped and removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="farthing-test-"))
     # A mkdtemp folder is closed to others, but as root PostgreSQL runs as another user.
     folder.chmod(0o711)
@@ -40,6 +39,7 @@ def _temporary() -> Iterator[Stack]:
     # Ended by SIGTERM (`timeout`, CI), pytest would otherwise leave without stopping the stack.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        made.up(services=services, progress=_progress(request))
         yield made
     finally:
         made.destroy()

@@ -16,9 +16,9 @@ from typing import Any
 import openpyxl
 import pytest
 from farthing_cli.calls import Services
-from farthing_cli.demo import world as demo
-from farthing_cli.demo.people import People
-from local_stack.stack import Stack
+from farthing_cli.demo.world import THISTLE
+
+from .conftest import able_to_buy
 
 TOUR = Path(__file__).parents[2] / "docs" / "tour.md"
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TOUR.read_text(), re.MULTILINE | re.DOTALL)
@@ -30,9 +30,8 @@ Shell = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def shell(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def shell(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Runs a line of the tour in bash, after its first block; returns what it prints."""
-    environment = running_stack.env()
     asyncio.run(_buy_something(environment))
     folder = tmp_path_factory.mktemp("tour")
     programs = folder / "bin"
@@ -67,21 +66,10 @@ def shell(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> She
 
 
 async def _buy_something(environment: dict[str, str]) -> None:
-    companies = {company.domain: company for company in demo.COMPANIES}
     async with Services(environment) as services:
-        people = People(environment, services, "tour")
-        for domain in (demo.NIMBUS, demo.NORTHWIND, demo.THISTLE):
-            await people.found(companies[domain])
-        for domain in (demo.NORTHWIND, demo.THISTLE):
-            await people.open_books(domain)
-        await people.stock()
-        for domain in (demo.NIMBUS, demo.NORTHWIND):
-            await people.price_list(domain)
-        for payment in demo.PAYMENTS:
-            if payment.domain in (demo.NORTHWIND, demo.THISTLE):
-                await people.top_up(payment)
+        people = await able_to_buy(environment, services, "tour")
         for code in ("team-starter", "datacenter-de-30d", "residential-eu-30d"):
-            await people.buy(demo.THISTLE, code, 1)
+            await people.buy(THISTLE, code, 1)
 
 
 def _pairs() -> list[tuple[str, str]]:
@@ -118,13 +106,15 @@ def test_every_other_line_works(line: str, shell: Shell) -> None:
 
 
 def test_a_list_is_shown(shell: Shell) -> None:
-    """Given three orders of a customer, When listed as in the tour, Then the table names them."""
-    table = shell("farthing orders list --org thistle.example")
-    assert len(re.findall(r"FA-\S+", table)) == 3
+    """Given orders of a customer, When listed as in the tour, Then the table names them."""
+    listed = json.loads(shell("farthing orders list --org thistle.example --json"))
+    table = shell("COLUMNS=250 farthing orders list --org thistle.example")
+    assert re.findall(r"FA-\S+", table) == _rows(listed)
+    assert len(_rows(listed)) >= 3
 
 
 def test_an_export_is_the_list(shell: Shell) -> None:
-    """Given three orders of a customer, When exported to Excel, Then another program reads those very orders."""
+    """Given orders of a customer, When exported to Excel, Then another program reads those very orders."""
     listed = json.loads(shell("farthing orders list --org thistle.example --sort oldest --json"))
     written = json.loads(
         shell('farthing orders export --org thistle.example --sort oldest --out "$PWD/all.xlsx" --json')
@@ -133,4 +123,4 @@ def test_an_export_is_the_list(shell: Shell) -> None:
     sheet = openpyxl.load_workbook(written["file"])["Orders"]
     numbers = [value for row in sheet.iter_rows(values_only=True) for value in row if str(value).startswith("FA-")]
     assert numbers == _rows(listed)
-    assert written["rows"] == len(numbers) == 3
+    assert written["rows"] == len(numbers) >= 3
