@@ -9,8 +9,9 @@ import pytest
 from farthing.documents.v1 import documents_pb2
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from farthing.wallet.v1 import organizations_pb2, wallets_pb2
+from money.messages import money_to_message
 
-from tests.system.world import MICROS, TIMEOUT_S, Shop, World, money, open_shop, reason, tag
+from tests.system.world import MICROS, TIMEOUT_S, Shop, World, open_shop, reason, tag
 
 
 async def refused(call: Any) -> grpc.aio.AioRpcError:
@@ -79,7 +80,7 @@ async def test_a_sibling_cannot_tell_foreign_from_missing(world: World) -> None:
                 wallets_pb2.CreateTopUpRequest(
                     request_id=tag(),
                     wallet_id=wallet_id,
-                    amount=money("USD", MICROS),
+                    amount=money_to_message("USD", MICROS),
                     method=wallets_pb2.TOP_UP_METHOD_SANDBOX,
                 ),
                 **options,
@@ -213,7 +214,7 @@ async def test_members_cannot_do_what_is_the_sellers(world: World) -> None:
     calls = [
         world.wallets.SetCreditLimit(
             wallets_pb2.SetCreditLimitRequest(
-                request_id=tag(), wallet_id=shop.customer.wallet_id, credit_limit=money("USD", MICROS)
+                request_id=tag(), wallet_id=shop.customer.wallet_id, credit_limit=money_to_message("USD", MICROS)
             ),
             metadata=boss,
             timeout=TIMEOUT_S,
@@ -225,7 +226,7 @@ async def test_members_cannot_do_what_is_the_sellers(world: World) -> None:
         ),
         world.catalogue.SetPrice(
             catalogue_pb2.SetPriceRequest(
-                request_id=tag(), seller_id=shop.partner.id, sku_id=shop.sku_id, unit_price=money("USD", 1)
+                request_id=tag(), seller_id=shop.partner.id, sku_id=shop.sku_id, unit_price=money_to_message("USD", 1)
             ),
             metadata=boss,
             timeout=TIMEOUT_S,

@@ -12,9 +12,10 @@ from farthing.orders.v1 import orders_pb2
 from farthing.usage.events.v1 import events_pb2
 from farthing.wallet.v1 import vouchers_pb2, wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
+from money.messages import money_to_message
 from servicekit.testing import eventually
 
-from tests.system.world import MICROS, TIMEOUT_S, Shop, Team, World, micros, money, open_shop, reason, tag
+from tests.system.world import MICROS, TIMEOUT_S, Shop, Team, World, micros, open_shop, reason, tag
 
 BY_BANK = orders_pb2.PAYMENT_METHOD_BANK_TRANSFER
 
@@ -149,7 +150,7 @@ async def test_a_voucher_is_used_once_and_gets_a_receipt(world: World, books_hol
             request_id=tag(),
             seller_id=shop.partner.id,
             name="Welcome",
-            amount=money("USD", 5 * MICROS),
+            amount=money_to_message("USD", 5 * MICROS),
             count=2,
             expires_at=_in(timedelta(days=1)),
         ),

@@ -30,6 +30,7 @@ from grpc_status import rpc_status
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from local_stack.stack import Stack
+from money.messages import money_from_message, money_to_message
 from servicekit.testing import eventually
 
 MICROS = 1_000_000
@@ -41,16 +42,9 @@ def tag() -> str:
     return uuid.uuid4().hex[:8]
 
 
-def micros(money: Money) -> int:
+def micros(message: Money) -> int:
     """A Money as millionths."""
-    return money.units * MICROS + money.nanos // 1000
-
-
-def money(currency: str, amount_micros: int) -> Money:
-    """Millionths as Money."""
-    units, rest = divmod(abs(amount_micros), MICROS)
-    sign = -1 if amount_micros < 0 else 1
-    return Money(currency_code=currency, units=sign * units, nanos=sign * rest * 1000)
+    return money_from_message(message).micros
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:
@@ -254,7 +248,7 @@ class World:
                 request_id=f"price-{tag()}",
                 seller_id=seller.id,
                 sku_id=sku_id,
-                unit_price=money(currency, amount_micros),
+                unit_price=money_to_message(currency, amount_micros),
             ),
             metadata=self.as_(seller),
             timeout=TIMEOUT_S,
@@ -275,7 +269,7 @@ class World:
         request = wallets_pb2.CreateTopUpRequest(
             request_id=fields.pop("request_id", f"top-up-{tag()}"),
             wallet_id=team.wallet_id,
-            amount=money(currency, amount_micros),
+            amount=money_to_message(currency, amount_micros),
             method=fields.pop("method", wallets_pb2.TOP_UP_METHOD_SANDBOX),
             **fields,
         )

@@ -9,7 +9,8 @@ import typer
 from farthing.export.v1.export_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
-from money import format_exact, from_units_nanos
+from money import format_exact
+from money.messages import money_from_message
 
 from farthing_cli.problems import Problem
 
@@ -78,8 +79,7 @@ def money_text(money: Money) -> str:
     """Every digit, with the currency; empty for none."""
     if not money.currency_code:
         return ""
-    micros = from_units_nanos(money.currency_code, money.units, money.nanos).micros
-    return f"{format_exact(micros)} {money.currency_code}"
+    return f"{format_exact(money_from_message(money).micros)} {money.currency_code}"
 
 
 def time_text(stamp: Timestamp) -> str:

@@ -11,10 +11,8 @@ from money import (
     Money,
     MoneyError,
     check_micros,
-    from_units_nanos,
     tax_micros,
     times,
-    to_units_nanos,
 )
 
 micros = st.integers(INT64_MIN, INT64_MAX)
@@ -67,35 +65,6 @@ def test_the_bounds_are_those_of_int64() -> None:
     with pytest.raises(MoneyError):
         -Money("EUR", INT64_MIN)
     assert issubclass(MoneyError, ValueError)
-
-
-@given(micros)
-def test_units_and_nanos_round_trip(amount: int) -> None:
-    """Given any amount, When it goes to units and nanos and back, Then nothing is lost and signs agree."""
-    units, nanos = to_units_nanos(amount)
-    assert from_units_nanos("EUR", units, nanos) == Money("EUR", amount)
-    assert units * 10**9 + nanos == amount * 1000
-    assert units * nanos >= 0
-    assert abs(nanos) < 10**9
-
-
-@pytest.mark.parametrize(
-    ("units", "nanos", "named"),
-    [
-        (1, 1, "nanos 1 "),
-        (0, 999_999_999, "999999999"),
-        (0, 1_000_000_000, "1000000000"),
-        (0, -1_000_000_000, "-1000000000"),
-        (1, -1000, "-1000"),
-        (-1, 1000, "units -1"),
-        (INT64_MAX, 0, "out of range"),
-        (INT64_MIN, 0, "out of range"),
-    ],
-)
-def test_wrong_units_and_nanos_are_refused(units: int, nanos: int, named: str) -> None:
-    """Given units and nanos that are no amount, When they are read, Then the error names the value."""
-    with pytest.raises(MoneyError, match=named):
-        from_units_nanos("EUR", units, nanos)
 
 
 @given(micros, st.integers(0, 1_000_000))

@@ -31,7 +31,7 @@ from farthing.wallet.v1 import adjustments_pb2, organizations_pb2, wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from local_stack.stack import Stack
-from money import to_units_nanos
+from money.messages import money_to_message
 from servicekit.clock import SYSTEM_CLOCK
 from servicekit.consumers import EventMeta
 from servicekit.database import Database
@@ -49,8 +49,7 @@ def timestamp(instant: datetime) -> Timestamp:
 
 
 def eur(micros: int) -> Money:
-    units, nanos = to_units_nanos(micros)
-    return Money(currency_code="EUR", units=units, nanos=nanos)
+    return money_to_message("EUR", micros)
 
 
 @dataclass

@@ -11,12 +11,13 @@ from farthing.orders.v1 import orders_pb2
 from farthing.wallet.v1 import vouchers_pb2, wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from money import format_exact
+from money.messages import money_from_message, money_to_message
 from openpyxl import load_workbook
 from servicekit.clock import SYSTEM_CLOCK
 
 from farthing_cli.calls import CALL_TIMEOUT_S, Refused, call
 from farthing_cli.demo import world
-from farthing_cli.demo.people import People, micros, money
+from farthing_cli.demo.people import People
 from farthing_cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def _paid_by_bank(people: People, done: Afterwards, printer: "Printer") ->
     )
     await call(people.services.wallets.SettleTopUp, settle, people.token(world.HARBOUR, "finance"))
     paid = await _order_in(people, placed.id, orders_pb2.Order.STATE_COMPLETED)
-    done.external_order, done.external_total = paid.number, format_exact(micros(paid.total))
+    done.external_order, done.external_total = paid.number, format_exact(money_from_message(paid.total).micros)
     printer.scene(
         "by bank", paid.total, f"order {paid.number} waited; Harbour's finance saw the money, and it was complete",
         time.monotonic() - started_s,
@@ -103,9 +104,9 @@ async def _refund(people: People, order: orders_pb2.Order, done: Afterwards, pri
         raise Problem(f"the refund of {order.number} is {refund.State.Name(refund.state)}: {refund.refusal_reason}")
     whole = wallets_pb2.GetTransactionRequest(id=refund.transaction_id)
     transaction = await call(people.services.wallets.GetTransaction, whole, people.operator())
-    if sum(micros(posting.amount) for posting in transaction.postings) != 0:
+    if sum(money_from_message(posting.amount).micros for posting in transaction.postings) != 0:
         raise Problem(f"the transaction {transaction.id} does not sum to zero")
-    done.refunded_order, done.refunded = order.number, format_exact(micros(refund.total))
+    done.refunded_order, done.refunded = order.number, format_exact(money_from_message(refund.total).micros)
     tiers = len({posting.tier for posting in transaction.postings})
     text = f"one of two proxies of {order.number} given back, at {tiers} tiers at once"
     printer.scene("refund", refund.total, text, time.monotonic() - started_s)
@@ -121,7 +122,7 @@ async def _voucher(people: People, done: Afterwards, printer: "Printer") -> None
             request_id=f"{people.run}-vouchers",
             seller_id=people.teams[world.HARBOUR].id,
             name="Winter campaign",
-            amount=money(currency, VOUCHER_MICROS),
+            amount=money_to_message(currency, VOUCHER_MICROS),
             count=VOUCHERS,
             expires_at=Timestamp(seconds=int(SYSTEM_CLOCK.now().timestamp()) + VOUCHER_DAYS_S),
         ),
@@ -135,7 +136,7 @@ async def _voucher(people: People, done: Afterwards, printer: "Printer") -> None
         for each in reply.codes
     ]
     top_up = await _redeem(people, codes[0], "first")
-    done.voucher, done.voucher_amount = codes[0], format_exact(micros(top_up.amount))
+    done.voucher, done.voucher_amount = codes[0], format_exact(money_from_message(top_up.amount).micros)
     try:
         await _redeem(people, codes[0], "second")
     except Refused as refused:

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from farthing.wallet.v1 import organizations_pb2, wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money
-from money import from_units_nanos, to_units_nanos
+from money.messages import money_to_message
 from servicekit.clock import SYSTEM_CLOCK
 
 from farthing_cli.calls import Refused, Services, call
@@ -19,17 +18,6 @@ from farthing_cli.tokens import TokenMaker, member_with_role
 AT_ONCE = 6
 PROXY_DAYS_S = 30 * 24 * 3600
 T = TypeVar("T")
-
-
-def money(currency: str, micros: int) -> Money:
-    """google.type.Money of an exact amount."""
-    units, nanos = to_units_nanos(micros)
-    return Money(currency_code=currency, units=units, nanos=nanos)
-
-
-def micros(amount: Money) -> int:
-    """The exact amount of a google.type.Money."""
-    return from_units_nanos(amount.currency_code, amount.units, amount.nanos).micros
 
 
 async def few_at_once(work: Iterable[Awaitable[T]]) -> list[T]:
@@ -136,7 +124,7 @@ class People:
                     request_id=f"{world.EDITION}-price-{domain}-{article.code}-{currency}",
                     seller_id=self.teams[domain].id,
                     sku_id=self.skus[article.code].id,
-                    unit_price=money(currency, price),
+                    unit_price=money_to_message(currency, price),
                 )
                 await call(self.services.catalogue.SetPrice, request, token)
         return len(currencies) * len(world.ARTICLES)
@@ -147,7 +135,7 @@ class People:
         request = wallets_pb2.CreateTopUpRequest(
             request_id=f"{self.run}-top-up-{payment.domain}",
             wallet_id=self.wallets[payment.domain].id,
-            amount=money(self.wallets[payment.domain].currency, payment.amount * 1_000_000),
+            amount=money_to_message(self.wallets[payment.domain].currency, payment.amount * 1_000_000),
             method=wallets_pb2.TOP_UP_METHOD_MANUAL if by_bank else wallets_pb2.TOP_UP_METHOD_SANDBOX,
             payment_token="" if by_bank else "sandbox_declined" if payment.how.startswith("declined") else "sandbox_ok",
         )

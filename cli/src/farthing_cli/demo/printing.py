@@ -7,6 +7,7 @@ from farthing.orders.v1 import orders_pb2
 from farthing.wallet.v1 import wallets_pb2
 from google.type.money_pb2 import Money
 from money import format_money
+from money.messages import money_from_message
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +16,6 @@ from rich.table import Table
 from rich.tree import Tree
 
 from farthing_cli.demo import world
-from farthing_cli.demo.people import micros
 
 if TYPE_CHECKING:
     from farthing_cli.demo.afterwards import Afterwards
@@ -32,7 +32,7 @@ _ACCOUNTS = {
 
 
 def _plain(amount: Money) -> str:
-    return format_money(micros(amount), amount.currency_code) if amount.currency_code else ""
+    return format_money(money_from_message(amount).micros, amount.currency_code) if amount.currency_code else ""
 
 
 def _signed(value: int, currency: str) -> str:
@@ -134,10 +134,10 @@ class Printer:
     def _entries(self, transaction: wallets_pb2.Transaction, name: Callable[[str], str]) -> None:
         table = _table("tier", "whose account", "account", "amount", right=("amount",))
         for posting in sorted(transaction.postings, key=lambda posting: (posting.tier, posting.account_type)):
-            amount = _signed(micros(posting.amount), transaction.currency)
+            amount = _signed(money_from_message(posting.amount).micros, transaction.currency)
             account = _ACCOUNTS.get(posting.account_type, "other")
             table.add_row(str(posting.tier), name(posting.organization_id), account, amount)
-        total = sum(micros(posting.amount) for posting in transaction.postings)
+        total = sum(money_from_message(posting.amount).micros for posting in transaction.postings)
         table.add_section()
         table.add_row("", "", "[bold]sum[/]", f"[bold]{format_money(total, transaction.currency)}[/]")
         self.console.print(f"  [bold]its ledger entries[/] [dim]transaction {transaction.id}[/]")
@@ -154,9 +154,9 @@ class Printer:
         table = _table("before tax, in GBP", *numbers, right=numbers)
         for seller, sums in accounts:
             tiers = [tier for purchase in purchases for tier in purchase.order.tiers]
-            earned = sum(micros(tier.net) for tier in tiers if name(tier.seller_id) == seller)
-            paid = sum(micros(tier.net) for tier in tiers if name(tier.buyer_id) == seller)
-            revenue, cost = micros(sums.revenue), micros(sums.cost) if sums.cost.currency_code else 0
+            earned = sum(money_from_message(tier.net).micros for tier in tiers if name(tier.seller_id) == seller)
+            paid = sum(money_from_message(tier.net).micros for tier in tiers if name(tier.buyer_id) == seller)
+            revenue, cost = money_from_message(sums.revenue).micros, money_from_message(sums.cost).micros
             table.add_row(
                 f"[bold]{seller}[/]",
                 *(format_money(value, "GBP") for value in (earned, paid)),

@@ -9,12 +9,13 @@ from typing import Any
 from farthing.documents.v1 import documents_pb2
 from farthing.orders.v1 import orders_pb2
 from farthing.wallet.v1 import wallets_pb2
+from money.messages import money_from_message
 
 from farthing_cli.calls import Refused, Services, call
 from farthing_cli.demo import world
 from farthing_cli.demo.afterwards import Afterwards, play_afterwards
 from farthing_cli.demo.mail import Letter, letters
-from farthing_cli.demo.people import People, few_at_once, micros
+from farthing_cli.demo.people import People, few_at_once
 from farthing_cli.demo.printing import Printer
 from farthing_cli.problems import Problem
 
@@ -131,7 +132,7 @@ async def _showcase(people: People, environment: Mapping[str, str], code: str, q
     order = await call(people.services.orders.GetOrder, orders_pb2.GetOrderRequest(id=placed.id), people.operator())
     request = wallets_pb2.GetTransactionRequest(id=placed.transaction_id)
     transaction = await call(people.services.wallets.GetTransaction, request, people.operator())
-    if sum(micros(posting.amount) for posting in transaction.postings) != 0:
+    if sum(money_from_message(posting.amount).micros for posting in transaction.postings) != 0:
         raise Problem(f"the transaction {transaction.id} does not sum to zero")
     receipt = await _receipt(people, placed)
     kept = letters(environment, receipt.delivery.message_id)

@@ -1,7 +1,7 @@
 """Exact money: signed 64-bit integers of a millionth of the currency unit ("micros"). Pure.
 
 1 EUR is 1_000_000 micros. Everything that computes keeps every micro; only documents round, once, on
-their total, and show by how much (`round_to_minor`).
+their total, and show by how much (`round_to_minor`). `money.messages` knows what contracts carry; rules do not.
 """
 
 from money.amounts import (
@@ -11,10 +11,8 @@ from money.amounts import (
     Money,
     MoneyError,
     check_micros,
-    from_units_nanos,
     tax_micros,
     times,
-    to_units_nanos,
 )
 from money.currencies import minor_exponent, round_to_minor, valid_currency
 from money.display import decimals_needed, format_amount, format_exact, format_money
@@ -30,11 +28,9 @@ __all__ = [
     "format_amount",
     "format_exact",
     "format_money",
-    "from_units_nanos",
     "minor_exponent",
     "round_to_minor",
     "tax_micros",
     "times",
-    "to_units_nanos",
     "valid_currency",
 ]

@@ -1,4 +1,4 @@
-"""Amounts in micros: arithmetic that refuses to overflow, tax, and google.type.Money as plain integers."""
+"""Amounts in micros: arithmetic that refuses to overflow, and tax."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 MICROS_PER_UNIT = 1_000_000
 PPM = 1_000_000
-_NANOS_PER_MICRO = 1_000
-_NANOS_PER_UNIT = 1_000_000_000
 
 
 class MoneyError(ValueError):
@@ -67,28 +65,6 @@ class Money:
         if other.currency != self.currency:
             raise MoneyError(f"cannot {verb} {self.currency} and {other.currency}; convert one of them first")
         return other
-
-
-def from_units_nanos(currency: str, units: int, nanos: int) -> Money:
-    """Read google.type.Money: whole `units` plus `nanos` (10^-9 of a unit, same sign as units).
-
-    Raises MoneyError when nanos is out of +-999,999,999, finer than a millionth, of the other sign, or
-    when the sum leaves the 64-bit range of micros.
-    """
-    if abs(nanos) >= _NANOS_PER_UNIT:
-        raise MoneyError(f"nanos {nanos} is out of range; it must lie between -999999999 and 999999999")
-    if nanos % _NANOS_PER_MICRO:
-        raise MoneyError(f"nanos {nanos} is finer than a millionth of a unit; amounts need multiples of 1000 nanos")
-    if (units > 0 and nanos < 0) or (units < 0 and nanos > 0):
-        raise MoneyError(f"units {units} and nanos {nanos} disagree in sign; both must point the same way")
-    return Money(currency, units * MICROS_PER_UNIT + nanos // _NANOS_PER_MICRO)
-
-
-def to_units_nanos(micros: int) -> tuple[int, int]:
-    """Split micros into google.type.Money's (units, nanos); both carry the sign of the amount."""
-    units, rest = divmod(abs(check_micros(micros)), MICROS_PER_UNIT)
-    sign = -1 if micros < 0 else 1
-    return sign * units, sign * rest * _NANOS_PER_MICRO
 
 
 def times(unit_price_micros: int, quantity: int) -> int:

@@ -15,7 +15,8 @@ from farthing.wallet.events.v1.events_pb2 import TopUpSettled
 from farthing.wallet.v1 import wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyMessage
-from money import Money, from_units_nanos, to_units_nanos
+from money import Money
+from money.messages import money_from_message, money_to_message
 
 from documents.domain import MEDIA_TYPE, DocumentType, Source, file_name
 from documents.languages import supported_language
@@ -139,7 +140,6 @@ def purchaser_of(document_type: DocumentType, payload: bytes) -> tuple[str, str]
 
 def document_message(row: Mapping[str, Any]) -> messages.Document:
     """A row of documents with its delivery as the API shows it."""
-    units, nanos = to_units_nanos(row["total_micros"])
     purchase = row["type"] == DocumentType.PURCHASE_RECEIPT
     return messages.Document(
         id=str(row["id"]),
@@ -153,7 +153,7 @@ def document_message(row: Mapping[str, Any]) -> messages.Document:
         order_id=str(row["source_id"]) if purchase else "",
         order_number=row["order_number"],
         top_up_id="" if purchase else str(row["source_id"]),
-        total=MoneyMessage(currency_code=row["currency"], units=units, nanos=nanos),
+        total=money_to_message(row["currency"], row["total_micros"]),
         issued_at=_timestamp(row["issued_at"]),
         file_name=file_name(row["number"]),
         media_type=MEDIA_TYPE,
@@ -243,7 +243,7 @@ def exact_money(message: MoneyMessage, currency: str = "") -> Money:
     """Exact micros; in `currency` where it is given (a zero amount may come without its code)."""
     if currency and message.currency_code not in ("", currency):
         raise ValueError(f"an amount is in {message.currency_code}, its document in {currency}: they must agree")
-    return from_units_nanos(message.currency_code or currency, message.units, message.nanos)
+    return Money(message.currency_code or currency, money_from_message(message).micros)
 
 
 def _instant(timestamp: Timestamp, what: str) -> datetime:

@@ -9,11 +9,12 @@ from farthing.orders.events.v1.events_pb2 import (
     OrdersEvent,
 )
 from farthing.orders.v1 import orders_pb2
+from money.messages import money_to_message
 from servicekit.outbox import OutboxEvent
 
 from orders.convert.orders import order_to_message
 from orders.convert.refunds import refund_to_message
-from orders.convert.values import instant_to_message, money_to_message
+from orders.convert.values import instant_to_message
 from orders.domain.orders import Order, Payment, cancel_text, with_refusal_for_purchaser
 from orders.domain.refunds import Refund
 

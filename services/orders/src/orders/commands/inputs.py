@@ -5,9 +5,10 @@ from datetime import datetime
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money as MoneyMessage
 from money import Money, MoneyError, valid_currency
+from money.messages import money_from_message
 from servicekit.problems import invalid
 
-from orders.convert.values import instant_from_message, money_from_message
+from orders.convert.values import instant_from_message
 
 
 def instant_in(request: Message, field: str) -> datetime | None:

@@ -15,6 +15,7 @@ import grpc
 import structlog
 from farthing.orders.v1 import orders_pb2 as pb
 from money import MoneyError, format_exact
+from money.messages import money_from_message
 from prometheus_client import Counter
 from servicekit import audit, outbox
 from servicekit.call import current_call
@@ -30,7 +31,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders import events
 from orders.clients import Charged, WalletClient, WalletUnansweredError
 from orders.commands.orders import find_key, named
-from orders.convert.values import money_from_message
 from orders.domain.orders import Order, OrderStateError, Refusal
 from orders.domain.refunds import (
     NoSuchLine,

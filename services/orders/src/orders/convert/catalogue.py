@@ -1,8 +1,9 @@
 """Products, prices and taxes."""
 
 from farthing.orders.v1 import catalogue_pb2
+from money.messages import money_to_message
 
-from orders.convert.values import instant_to_message, money_to_message
+from orders.convert.values import instant_to_message
 from orders.domain.catalogue import Offer, Price, Product, ProductType, Sku, Tax
 
 PRODUCT_TYPES = {

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
+from money.messages import money_to_message
 
 from orders.convert.catalogue import PRODUCT_TYPES
-from orders.convert.values import instant_from_message, instant_to_message, money_to_message
+from orders.convert.values import instant_from_message, instant_to_message
 from orders.domain.orders import (
     CloudPhone,
     Margin,

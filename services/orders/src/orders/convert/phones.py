@@ -4,9 +4,10 @@ from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
 from farthing.usage.events.v1.events_pb2 import PhoneSession, RunningFeeCharged
+from money.messages import money_to_message
 
 from orders.convert.orders import tier_to_message
-from orders.convert.values import instant_from_message, instant_to_message, money_to_message
+from orders.convert.values import instant_from_message, instant_to_message
 from orders.domain.catalogue import ProductType, Sku
 from orders.domain.orders import CloudPhone, Order, OrderItem, OrderState, Payer
 from orders.domain.phones import RunningFee

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
 from farthing.wallet.v1 import wallets_pb2
+from money.messages import money_to_message
 
-from orders.convert.values import instant_to_message, money_to_message
+from orders.convert.values import instant_to_message
 from orders.domain.orders import Order
 from orders.domain.refunds import Refund, RefundedLine, RefundState, refusal_text
 

@@ -6,8 +6,6 @@ from typing import TypeVar
 from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
-from google.type.money_pb2 import Money as MoneyMessage
-from money import MICROS_PER_UNIT
 
 from orders.convert.catalogue import product_type_from_number
 from orders.convert.orders import order_state_from_number, payment_method_from_number
@@ -53,10 +51,3 @@ def _all_of(one: T | None, several: Iterable[T | None]) -> frozenset[T] | None:
     if one is None:
         return found
     return frozenset({one}) if found is None else found & {one}
-
-
-def sum_to_message(currency: str, micros: int) -> MoneyMessage:
-    """google.type.Money of a sum, which may be larger than an amount can be."""
-    units, rest = divmod(abs(micros), MICROS_PER_UNIT)
-    sign = -1 if micros < 0 else 1
-    return MoneyMessage(currency_code=currency, units=sign * units, nanos=sign * rest * 1000)

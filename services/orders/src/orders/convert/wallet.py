@@ -4,8 +4,9 @@ from uuid import UUID
 
 from farthing.wallet.events.v1.events_pb2 import TopUpSettled
 from farthing.wallet.v1 import holds_pb2, wallets_pb2
+from money.messages import money_from_message, money_to_message
 
-from orders.convert.values import instant_from_message, money_from_message, money_to_message
+from orders.convert.values import instant_from_message
 from orders.domain.orders import Order, PaymentMethod, Refusal, charge_item
 from orders.domain.payments import Arrival
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from directory import store as directory
 from farthing.export.v1.export_pb2 import ExportChunk
 from farthing.orders.v1 import orders_pb2
+from money.messages import money_to_message
 from servicekit.call import Call, current_call
 from servicekit.export import Column, Kind, Row, export, file_name_stem
 from servicekit.paging import Cursor, page_size
@@ -17,7 +18,7 @@ from servicekit.scope import EVERYTHING
 
 from orders.commands.inputs import instant_in
 from orders.convert.orders import order_to_message
-from orders.convert.search import filter_from_message, order_order_from_number, sum_to_message
+from orders.convert.search import filter_from_message, order_order_from_number
 from orders.domain.orders import Order, OrderState, cancel_text
 from orders.domain.search import OrderFilter, OrderOrder, Place
 from orders.rpc.reads import Reads, without_page
@@ -153,12 +154,12 @@ def _totals_to_message(totals: ListTotals) -> orders_pb2.OrderTotals:
 def _sum_to_message(found: CurrencySum) -> orders_pb2.OrderSum:
     currency = found.currency
     message = orders_pb2.OrderSum(
-        total=sum_to_message(currency, found.total_micros), refunded=sum_to_message(currency, found.refunded_micros)
+        total=money_to_message(currency, found.total_micros), refunded=money_to_message(currency, found.refunded_micros)
     )
     if found.sells:
-        message.margin.revenue.CopyFrom(sum_to_message(currency, found.revenue_micros))
-        message.margin.cost.CopyFrom(sum_to_message(currency, found.cost_micros))
-        message.margin.margin.CopyFrom(sum_to_message(currency, found.revenue_micros - found.cost_micros))
+        message.margin.revenue.CopyFrom(money_to_message(currency, found.revenue_micros))
+        message.margin.cost.CopyFrom(money_to_message(currency, found.cost_micros))
+        message.margin.margin.CopyFrom(money_to_message(currency, found.revenue_micros - found.cost_micros))
     return message
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.commands.callers import actor, seen_wallet
 from wallet.convert.adjustments import adjustment_to_message
-from wallet.convert.money import money_from_message
+from wallet.convert.money import amount_in
 from wallet.convert.refusals import refusals_told
 from wallet.domain import adjustments as rules
 from wallet.domain.adjustments import Adjustment, Person, State
@@ -36,7 +36,7 @@ async def create_adjustment(
 ) -> adjustments_pb2.Adjustment:
     """Corrects a wallet, for its seller or one above; above `limit_units` it waits for a second person."""
     found = await seen_wallet(database, request.wallet_id)
-    amount = money_from_message(request.amount, "amount")
+    amount = amount_in(request.amount, "amount")
     original_id = UUID(request.original_transaction_id) if request.original_transaction_id else None
 
     async def change(connection: AsyncConnection) -> adjustments_pb2.Adjustment:

@@ -22,7 +22,7 @@ from wallet.commands.callers import seen_wallet
 from wallet.commands.payments import account_for, usable_method
 from wallet.commands.top_ups import LOOK_AFTER, resolve
 from wallet.convert.balance_rules import rules_to_message
-from wallet.convert.money import money_from_message
+from wallet.convert.money import amount_in
 from wallet.convert.refusals import refusals_told
 from wallet.domain import balance_rules as rules
 from wallet.domain.balance_rules import AutoTopUp, BalanceRules, Watch
@@ -166,7 +166,7 @@ async def _asked_for(connection: AsyncConnection, wallet: Wallet, auto: AutoTopU
 def _low(wallet: Wallet, request: payments_pb2.SetBalanceRulesRequest) -> Watch | None:
     if not request.HasField("low_balance_threshold"):
         return None
-    threshold = money_from_message(request.low_balance_threshold, "low_balance_threshold")
+    threshold = amount_in(request.low_balance_threshold, "low_balance_threshold")
     rules.check_threshold(wallet, threshold, "low_balance_threshold")
     return Watch(threshold.micros)
 
@@ -177,8 +177,8 @@ async def _auto(
     if not request.HasField("auto_top_up"):
         return None
     asked = request.auto_top_up
-    threshold = money_from_message(asked.threshold, "auto_top_up.threshold")
-    amount = money_from_message(asked.amount, "auto_top_up.amount")
+    threshold = amount_in(asked.threshold, "auto_top_up.threshold")
+    amount = amount_in(asked.amount, "auto_top_up.amount")
     rules.check_threshold(wallet, threshold, "auto_top_up.threshold")
     rules.check_amount(wallet, amount)
     if asked.payment_method_id:

@@ -29,7 +29,7 @@ from wallet.clients.registry import Providers
 from wallet.commands.callers import actor, in_whose_name, seen_wallet
 from wallet.commands.payments import account_for, usable_method
 from wallet.commands.settlement import fail, locked, may_settle, settle
-from wallet.convert.money import money_from_message
+from wallet.convert.money import amount_in
 from wallet.convert.refusals import refusals_told
 from wallet.convert.top_ups import method_from_number, top_up_to_message
 from wallet.domain import top_ups as rules
@@ -281,7 +281,7 @@ async def _wanted(
     rules.check_earmark(
         actor(), request.order_id, request.order_number, request.created_by_name or request.created_by_email
     )
-    amount = money_from_message(request.amount, "amount")
+    amount = amount_in(request.amount, "amount")
     rules.check_amount(wallet, amount)
     method, account_id, saved_id = await _way(connection, providers, request, wallet, amount)
     name, email = request.created_by_name, request.created_by_email

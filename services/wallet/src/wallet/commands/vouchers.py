@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.commands.callers import in_whose_name, seen_organization, seen_wallet
 from wallet.commands.settlement import settle
-from wallet.convert.money import money_from_message
+from wallet.convert.money import amount_in
 from wallet.convert.refusals import refusals_told
 from wallet.convert.top_ups import top_up_to_message
 from wallet.convert.vouchers import lot_to_message
@@ -34,7 +34,7 @@ async def create_lot(
 ) -> vouchers_pb2.VoucherLot:
     """Makes a lot for the buyers of a seller: the caller's own organization, or one below."""
     seller = await seen_organization(database, request.seller_id)
-    amount = money_from_message(request.amount, "amount")
+    amount = amount_in(request.amount, "amount")
     expires_at = request.expires_at.ToDatetime(tzinfo=UTC)
 
     async def change(connection: AsyncConnection) -> vouchers_pb2.VoucherLot:

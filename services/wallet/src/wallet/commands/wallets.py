@@ -10,7 +10,7 @@ from servicekit.requests import once
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.commands.callers import actor, seen_wallet
-from wallet.convert.money import money_from_message
+from wallet.convert.money import amount_in
 from wallet.convert.refusals import refusals_told
 from wallet.convert.wallets import wallet_to_message
 from wallet.domain.wallets import check_credit_limit
@@ -20,7 +20,7 @@ from wallet.store import wallets
 async def set_credit_limit(database: Database, request: wallets_pb2.SetCreditLimitRequest) -> wallets_pb2.Wallet:
     """Sets a wallet's credit limit, for its seller or one above."""
     found = await seen_wallet(database, request.wallet_id)
-    limit = money_from_message(request.credit_limit, "credit_limit")
+    limit = amount_in(request.credit_limit, "credit_limit")
 
     async def change(connection: AsyncConnection) -> wallets_pb2.Wallet:
         wallet = await wallets.lock(connection, found.root_id, found.id)

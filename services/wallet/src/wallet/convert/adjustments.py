@@ -1,8 +1,8 @@
 """Adjustment -> farthing.wallet.v1.Adjustment."""
 
 from farthing.wallet.v1 import adjustments_pb2 as pb
+from money.messages import money_to_message
 
-from wallet.convert.money import money_to_message
 from wallet.domain.adjustments import Adjustment
 
 
@@ -14,7 +14,7 @@ def adjustment_to_message(adjustment: Adjustment) -> pb.Adjustment:
         wallet_id=str(adjustment.wallet_id),
         organization_id=str(adjustment.organization_id),
         seller_id=str(adjustment.seller_id),
-        amount=money_to_message(adjustment.amount),
+        amount=money_to_message(adjustment.amount.currency, adjustment.amount.micros),
         reason=adjustment.reason,
         original_transaction_id=str(adjustment.original_id or ""),
         author_subject=adjustment.author.subject,

@@ -9,13 +9,10 @@ from uuid import UUID
 from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811
 from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money
+from money.messages import money_to_message
 
 from wallet.domain.entries import EntryRow, SellerSums, TransactionRow, WalletState
 from wallet.domain.ledger import REQUEST_ID_MAX_CHARACTERS, Charge, Outcome, Refusal, Tier, malformed
-
-_MICROS_PER_UNIT = 1_000_000
-_NANOS_PER_MICRO = 1_000
 
 
 def charge_from_message(message: pb.Charge, service: str) -> Charge | Refusal:
@@ -83,9 +80,9 @@ def balance_to_message(wallet: WalletState, total_micros: int, as_of: datetime, 
     available = total_micros + wallet.credit_limit_micros - wallet.reserved_micros
     return pb.Balance(
         wallet_id=str(wallet.id),
-        total=money(wallet.currency, total_micros),
-        reserved=money(wallet.currency, wallet.reserved_micros),
-        available=money(wallet.currency, available),
+        total=money_to_message(wallet.currency, total_micros),
+        reserved=money_to_message(wallet.currency, wallet.reserved_micros),
+        available=money_to_message(wallet.currency, available),
         as_of=timestamp(as_of),
         sequence=sequence,
     )
@@ -100,8 +97,8 @@ def entry_to_message(currency: str, entry: EntryRow) -> pb.Entry:
         item=entry.item,
         order_number=entry.order_number,
         order_id=_id(entry.order_id),
-        amount=money(currency, entry.amount_micros),
-        balance_after=money(currency, entry.balance_after_micros),
+        amount=money_to_message(currency, entry.amount_micros),
+        balance_after=money_to_message(currency, entry.balance_after_micros),
         posted_at=timestamp(entry.posted_at),
         hash=entry.hash,
         kind=pb.TransactionKind.ValueType(entry.kind),
@@ -145,7 +142,7 @@ def transaction_to_message(transaction: TransactionRow) -> pb.Transaction:
                     account_type=account_type,
                     organization_id=str(organization_id),
                     wallet_id=_id(wallet_id),
-                    amount=money(transaction.currency, micros),
+                    amount=money_to_message(transaction.currency, micros),
                     tier=line.tier,
                 )
     return message
@@ -157,20 +154,13 @@ def seller_accounts_to_message(
     """Sums over a seller's accounts."""
     return pb.SellerAccounts(
         organization_id=str(organization_id),
-        cash_received=money(currency, sums.cash_received_micros),
-        revenue=money(currency, sums.revenue_micros),
-        tax_payable=money(currency, sums.tax_payable_micros),
-        cost=money(currency, sums.cost_micros),
-        credits_given=money(currency, sums.credits_given_micros),
+        cash_received=money_to_message(currency, sums.cash_received_micros),
+        revenue=money_to_message(currency, sums.revenue_micros),
+        tax_payable=money_to_message(currency, sums.tax_payable_micros),
+        cost=money_to_message(currency, sums.cost_micros),
+        credits_given=money_to_message(currency, sums.credits_given_micros),
         as_of=timestamp(as_of),
     )
-
-
-def money(currency: str, micros: int) -> Money:
-    """google.type.Money. A sum may pass the range of a single ledger amount; its units still fit."""
-    units, rest = divmod(abs(micros), _MICROS_PER_UNIT)
-    sign = -1 if micros < 0 else 1
-    return Money(currency_code=currency, units=sign * units, nanos=sign * rest * _NANOS_PER_MICRO)
 
 
 def timestamp(instant: datetime) -> Timestamp:

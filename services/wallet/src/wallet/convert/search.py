@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from money.messages import money_to_message
 from servicekit.folding import fold
 from servicekit.problems import invalid
 
-from wallet.convert.ledger import instant, money
+from wallet.convert.ledger import instant
 from wallet.domain.search import EntryFilter, Order, Search, Totals, compact_number
 
 _NANOS_PER_MICRO = 1_000
@@ -57,6 +58,6 @@ def totals_to_message(currency: str, totals: Totals) -> pb.EntryTotals:
         return pb.EntryTotals(count=totals.count, more=True)
     return pb.EntryTotals(
         count=totals.count,
-        credits=money(currency, totals.credits_micros),
-        debits=money(currency, totals.debits_micros),
+        credits=money_to_message(currency, totals.credits_micros),
+        debits=money_to_message(currency, totals.debits_micros),
     )

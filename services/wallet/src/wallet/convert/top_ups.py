@@ -1,8 +1,8 @@
 """TopUp <-> farthing.wallet.v1.TopUp."""
 
 from farthing.wallet.v1 import wallets_pb2
+from money.messages import money_to_message
 
-from wallet.convert.money import money_to_message
 from wallet.domain.top_ups import Method, State, TopUp
 
 _METHODS = {
@@ -30,7 +30,7 @@ def top_up_to_message(top_up: TopUp) -> wallets_pb2.TopUp:
         id=str(top_up.id),
         wallet_id=str(top_up.wallet_id),
         organization_id=str(top_up.organization_id),
-        amount=money_to_message(top_up.amount),
+        amount=money_to_message(top_up.amount.currency, top_up.amount.micros),
         method=_METHODS[top_up.method],
         state=_STATES[top_up.state],
         reference=top_up.reference,

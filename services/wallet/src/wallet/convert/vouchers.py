@@ -1,8 +1,8 @@
 """VoucherLot -> farthing.wallet.v1.VoucherLot."""
 
 from farthing.wallet.v1 import vouchers_pb2
+from money.messages import money_to_message
 
-from wallet.convert.money import money_to_message
 from wallet.domain.vouchers import VoucherLot
 
 
@@ -12,7 +12,7 @@ def lot_to_message(lot: VoucherLot) -> vouchers_pb2.VoucherLot:
         id=str(lot.id),
         seller_id=str(lot.seller_id),
         name=lot.name,
-        amount=money_to_message(lot.amount),
+        amount=money_to_message(lot.amount.currency, lot.amount.micros),
         count=lot.count,
         redeemed_count=lot.redeemed_count,
         created_by_name=lot.created_by_name,

@@ -1,9 +1,8 @@
 """Wallet -> farthing.wallet.v1.Wallet."""
 
 from farthing.wallet.v1 import wallets_pb2
-from money import Money
+from money.messages import money_to_message
 
-from wallet.convert.money import money_to_message
 from wallet.domain.wallets import Wallet
 
 
@@ -14,7 +13,7 @@ def wallet_to_message(wallet: Wallet) -> wallets_pb2.Wallet:
         organization_id=str(wallet.organization_id),
         seller_id=str(wallet.seller_id),
         currency=wallet.currency,
-        credit_limit=money_to_message(Money(wallet.currency, wallet.credit_limit_micros)),
+        credit_limit=money_to_message(wallet.currency, wallet.credit_limit_micros),
     )
     message.created_at.FromDatetime(wallet.created_at)
     return message

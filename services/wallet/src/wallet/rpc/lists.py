@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from farthing.wallet.v1 import wallets_pb2 as pb
+from money.messages import money_to_message
 from servicekit.call import current_call
 from servicekit.database import Database
 from servicekit.paging import Cursor, Pager, page_size
@@ -15,7 +16,7 @@ from servicekit.problems import invalid
 from servicekit.scope import EVERYTHING
 from servicekit.server import Context
 
-from wallet.convert.ledger import entry_to_message, money
+from wallet.convert.ledger import entry_to_message
 from wallet.convert.search import boundary, filter_from_message, order_from_message, totals_to_message
 from wallet.domain.entries import WalletState
 from wallet.domain.search import EntryFilter, Order, Place, Window
@@ -110,13 +111,15 @@ def _statement(wallet: WalletState, header: Header, request: pb.GetStatementRequ
         wallet_id=str(wallet.id),
         organization_id=str(wallet.organization_id),
         to=request.to,
-        opening=money(currency, header.opening_micros),
-        credits=money(currency, header.credits_micros),
-        debits=money(currency, header.debits_micros),
-        closing=money(currency, header.closing_micros),
+        opening=money_to_message(currency, header.opening_micros),
+        credits=money_to_message(currency, header.credits_micros),
+        debits=money_to_message(currency, header.debits_micros),
+        closing=money_to_message(currency, header.closing_micros),
         sums=[
             pb.StatementSum(
-                type=pb.EntryType.ValueType(each.type), count=each.count, amount=money(currency, each.amount_micros)
+                type=pb.EntryType.ValueType(each.type),
+                count=each.count,
+                amount=money_to_message(currency, each.amount_micros),
             )
             for each in header.sums
         ],
