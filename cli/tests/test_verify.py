@@ -114,6 +114,12 @@ FAULTS = {
         "CREATE TABLE kept_notices AS SELECT * FROM notices; UPDATE notices SET event_id = gen_random_uuid()",
         "UPDATE notices n SET event_id = k.event_id FROM kept_notices k WHERE k.id = n.id; DROP TABLE kept_notices",
     ),
+    "a notice that is lost": (
+        {18},
+        "documents",
+        "CREATE TABLE kept_notices AS SELECT * FROM notices; DELETE FROM notices",
+        "INSERT INTO notices SELECT * FROM kept_notices; DROP TABLE kept_notices",
+    ),
     "a voucher that was never made": (
         {5},
         "wallet",
@@ -251,6 +257,19 @@ def test_more_refunded_than_was_paid_is_found(verdict: Verdict, as_superuser: As
             "DELETE FROM transactions WHERE request_key = 'planted'",
         )
     assert any("more was given back at tier 1" in fault for fault in found[5]), found
+    assert verdict() == {}
+
+
+def test_an_upgraded_installation_holds(verdict: Verdict, as_superuser: AsSuperuser) -> None:
+    """Given events that were heard before there were notices. When verified. Then nobody need have been told."""
+    _, database, plant, cure = FAULTS["a notice that is lost"]
+    assert verdict() == {}
+    as_superuser(database, f"{plant}; UPDATE inbox SET processed_at = processed_at - interval '1 year'")
+    try:
+        found = verdict(0)
+    finally:
+        as_superuser(database, f"{cure}; UPDATE inbox SET processed_at = processed_at + interval '1 year'")
+    assert found == {}
     assert verdict() == {}
 
 

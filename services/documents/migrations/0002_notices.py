@@ -56,6 +56,14 @@ DELIVERIES = (
     "DROP POLICY scope ON deliveries",
 )
 
+# Events that were heard before nobody was told of; `farthing verify` asks.
+SINCE = """
+DO $$ BEGIN
+    EXECUTE format('CREATE FUNCTION notices_since() RETURNS timestamptz LANGUAGE sql STABLE AS %L',
+                   format('SELECT %L::timestamptz', farthing_now()));
+END $$
+"""
+
 INDEXES = (
     "CREATE INDEX notices_newest ON notices (occurred_at DESC, id DESC)",
     "CREATE INDEX notices_recipient ON notices (organization_id, occurred_at DESC, id DESC)",
@@ -66,7 +74,7 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    for statement in (NOTICES, *INDEXES, *DELIVERIES):
+    for statement in (NOTICES, SINCE, *INDEXES, *DELIVERIES):
         op.execute(statement)
     schema.append_only("notices")
     # The buyer's scope never reaches up to its seller, whose own notices are in its own name.

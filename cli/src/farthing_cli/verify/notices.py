@@ -22,6 +22,11 @@ LEFT JOIN snapshots s ON s.root_id = n.root_id AND s.organization_id = n.organiz
     AND s.version = n.organization_version
 ORDER BY n.event_id
 """
+# Heard by a release that knew no notices.
+_BEFORE = """
+SELECT event_id AS key FROM inbox
+WHERE consumer IN ('documents.wallet', 'documents.orders') AND processed_at < notices_since() ORDER BY event_id
+"""
 # What is told, by the name of the event.
 _TOLD = frozenset(
     {
@@ -36,19 +41,26 @@ _TOLD = frozenset(
 
 
 async def told_once(evidence: Evidence, findings: Findings) -> None:
-    """18: each event of `_TOLD` has one notice a side, each sent one is with whom it is for, once; no other notices."""
+    """18: each event of `_TOLD` has one notice a side, each sent one is with whom it is for, once; no other notices.
+
+    What was heard before an installation had notices has none.
+    """
     streams = (
         evidence.rows("wallet", _EVENTS, "farthing.wallet.v1"),
         evidence.rows("orders", _EVENTS, "farthing.orders.v1"),
         evidence.rows("documents", _NOTICES),
+        evidence.rows("documents", _BEFORE),
     )
-    async for event_id, (of_wallet, of_orders, notices) in side_by_side(*streams):
+    async for event_id, (of_wallet, of_orders, notices, before) in side_by_side(*streams):
         events: list[WalletEvent | OrdersEvent] = [WalletEvent.FromString(row["payload"]) for row in of_wallet]
         events += [OrdersEvent.FromString(row["payload"]) for row in of_orders]
         told = [event for event in events if (event.WhichOneof("event") or "") in _TOLD]
         if not told:
             for notice in notices:
                 findings.fault(f"notice {notice['id']} tells of event {event_id}, which is nothing to tell or unknown")
+            continue
+        if before and not notices:
+            findings.count("events from before there were notices")
             continue
         findings.count("events to tell")
         _check(evidence, findings, told[0], notices)
