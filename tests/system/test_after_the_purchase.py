@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from aiokafka import AIOKafkaProducer
 from farthing.orders.v1 import orders_pb2
 from farthing.usage.events.v1 import events_pb2
 from farthing.wallet.v1 import vouchers_pb2, wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from money.messages import money_to_message
+from servicekit import outbox
+from servicekit.database import Database
+from servicekit.scope import EVERYTHING
 from servicekit.testing import eventually
 
 from tests.system.world import MICROS, TIMEOUT_S, Shop, Team, World, micros, open_shop, reason, tag
@@ -182,10 +184,9 @@ async def test_a_voucher_is_used_once_and_gets_a_receipt(world: World, books_hol
     books_hold()
 
 
-async def test_a_cloud_phone_is_an_order_that_runs(world: World) -> None:
+async def test_a_cloud_phone_is_an_order_that_runs(world: World, books_hold: Callable[[], None]) -> None:
     """Given a phone's events, power-down before its last fee, When they arrive, Then one order has both fees, is found
     by the phone's id, and is complete."""
-    # The last of this module: what is on usage's topic now is in no outbox.
     shop = await open_shop(world)
     phone, order_id, started = f"phone-{tag()}", str(uuid.uuid4()), datetime.now(UTC)
     session = events_pb2.PhoneSession(
@@ -248,20 +249,20 @@ async def test_a_cloud_phone_is_an_order_that_runs(world: World) -> None:
     assert [each.id for each in found.orders] == [order_id]
     seen = await world.order(shop.partner, order_id)
     assert micros(seen.margin.margin) == 2 * (100_001 - 60_000)
+    books_hold()
 
 
 async def publish(world: World, shop: Shop, *events: events_pb2.UsageEvent) -> None:
-    """As usage would, one event after the other; each has an id of its own, even where it says the same."""
-    producer = AIOKafkaProducer(bootstrap_servers=world.env["KAFKA_BOOTSTRAP"], enable_idempotence=True)
-    await asyncio.wait_for(producer.start(), 30)
+    """As usage would, in this order; each has an id of its own, even where it says the same."""
+    database = Database(world.env["USAGE_DATABASE_URL"], pool_size=1)
+    root_id, key = uuid.UUID(shop.partner.id), uuid.UUID(shop.customer.id)
     try:
-        for event in events:
-            headers = [("event_id", str(uuid.uuid4()).encode()), ("root_id", shop.partner.id.encode())]
-            await producer.send_and_wait(
-                "farthing.usage.v1", event.SerializeToString(), key=shop.customer.id.encode(), headers=headers
+        async with database.transaction(EVERYTHING) as connection:
+            await outbox.add(
+                connection, [outbox.OutboxEvent(root_id, "farthing.usage.v1", key, event) for event in events]
             )
     finally:
-        await asyncio.wait_for(producer.stop(), 30)
+        await database.close()
 
 
 def _in(delta: timedelta) -> Timestamp:
