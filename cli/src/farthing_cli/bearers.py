@@ -15,10 +15,6 @@ from farthing_cli.environment import stack_environment
 from farthing_cli.problems import Problem
 from farthing_cli.tokens import MEMBER_ROLES, SERVICE, TokenMaker, member_with_role
 
-OrgOption = Annotated[str, typer.Option("--org", help="Act for this organization, by its domain: acme.example.")]
-RoleOption = Annotated[
-    str, typer.Option("--role", help=f"As whom: {', '.join(MEMBER_ROLES)}, or {SERVICE} for an operator.")
-]
 TokenOption = Annotated[
     str,
     typer.Option("--token", envvar="FARTHING_TOKEN", help="A token of yours, in place of a development token."),
@@ -30,11 +26,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class As:
-    """What the options said."""
+    """What the options say."""
 
-    org: str
-    role: str
-    token: str
+    org: Annotated[str, typer.Option(help="Act for this organization, by its domain: acme.example.")] = ""
+    role: Annotated[str, typer.Option(help=f"As whom: {', '.join(MEMBER_ROLES)}, or {SERVICE} for an operator.")] = (
+        "boss"
+    )
+    token: TokenOption = ""
 
 
 @dataclass(frozen=True, slots=True)

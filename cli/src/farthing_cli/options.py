@@ -1,6 +1,9 @@
-"""What options of lists and exports say, as protos take it: instants, names of enums, and how money is shown."""
+"""Options that lists and exports share, what they say as protos take it, and how money is shown."""
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,15 +24,62 @@ FromOption = Annotated[
 ToOption = Annotated[str, typer.Option("--to", help="Before this instant.")]
 NumberOption = Annotated[str, typer.Option("--number", help="An order's number, or its beginning.")]
 PhoneOption = Annotated[str, typer.Option("--phone", help="Of this cloud phone, by its id.")]
-LimitOption = Annotated[int, typer.Option("--limit", help="So many at most.", min=1, max=1000)]
-PageOption = Annotated[str, typer.Option("--page", help="The page with this token, from the page before.")]
-TotalsOption = Annotated[bool, typer.Option("--totals", help="Also count and sum all that the filter leaves.")]
-FormatOption = Annotated[str, typer.Option("--format", help="csv or xlsx; else what --out ends with, else csv.")]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="The file to write; else one here with the name that the service gives.")
-]
+SortOption = Annotated[str, typer.Option("--sort", help="newest, oldest, amount-descending or amount-ascending.")]
 
 _FORMATS = {"csv": EXPORT_FORMAT_CSV, "xlsx": EXPORT_FORMAT_XLSX}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list."""
+
+    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=1000)] = 50
+    page: Annotated[str, typer.Option(help="The page with this token, from the page before.")] = ""
+    totals: Annotated[bool, typer.Option("--totals", help="Also count and sum all that the filter leaves.")] = False
+
+    def asked(self) -> dict[str, Any]:
+        """The fields of a request for a list."""
+        return {"page_size": self.limit, "page_token": self.page, "with_totals": self.totals}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an export goes."""
+
+    format_: Annotated[str, typer.Option("--format", help="csv or xlsx; else what --out ends with, else csv.")] = ""
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; else one here with the name that the service gives.")
+    ] = None
+
+    @property
+    def format(self) -> Any:
+        """What --format says, or the ending of --out; CSV where neither does. Problem where there is no such."""
+        ending = self.out.suffix.removeprefix(".").lower() if self.out is not None else ""
+        name = self.format_.lower() or (ending if ending in _FORMATS else "csv")
+        if name not in _FORMATS:
+            raise Problem(f"--format {self.format_}: take csv or xlsx", 2)
+        return _FORMATS[name]
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets a command take options in groups: each field of a dataclass among its parameters is an option of its own."""
+    own = inspect.signature(command).parameters
+    groups: dict[str, Any] = {name: each.annotation for name, each in own.items() if is_dataclass(each.annotation)}
+    options = {
+        option.name: option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in own.items()
+        for option in (inspect.signature(groups[name]).parameters.values() if name in groups else [each])
+    }
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: option.annotation for name, option in options.items()}
+    return run
 
 
 def instant(text: str, option: str) -> Timestamp | None:
@@ -56,23 +106,14 @@ def choice(enum: Any, prefix: str, text: str, option: str) -> Any:
     return number
 
 
-def choices(enum: Any, prefix: str, texts: Iterable[str], option: str) -> list[Any]:
+def choices(enum: Any, prefix: str, texts: Iterable[str] | None, option: str) -> list[Any]:
     """As `choice`, of each."""
-    return [choice(enum, prefix, text, option) for text in texts]
+    return [choice(enum, prefix, text, option) for text in texts or ()]
 
 
 def shown(name: str, prefix: str) -> str:
     """An enum's value as options spell it: STATE_PENDING_PAYMENT is `pending-payment`."""
     return name.removeprefix(prefix).lower().replace("_", "-")
-
-
-def export_format(text: str, out: Path | None) -> Any:
-    """What --format says, or the ending of --out; CSV where neither does."""
-    ending = out.suffix.removeprefix(".").lower() if out is not None else ""
-    name = text.lower() or (ending if ending in _FORMATS else "csv")
-    if name not in _FORMATS:
-        raise Problem(f"--format {text}: take csv or xlsx", 2)
-    return _FORMATS[name]
 
 
 def money_text(money: Money) -> str:

@@ -10,144 +10,105 @@ from farthing.orders.v1.orders_pb2 import Order, OrderOrder, PaymentMethod
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from farthing_cli.bearers import As, Bearer, OrgOption, RoleOption, TokenOption, run_as
+from farthing_cli.bearers import As, Bearer, run_as
 from farthing_cli.calls import stream
 from farthing_cli.downloads import Downloaded, download
 from farthing_cli.options import (
-    FormatOption,
     FromOption,
-    LimitOption,
     NumberOption,
-    OutOption,
-    PageOption,
+    Page,
     PhoneOption,
+    SortOption,
+    Target,
     ToOption,
-    TotalsOption,
     choice,
     choices,
-    export_format,
     instant,
     money_text,
     shown,
+    spread,
     time_text,
 )
 from farthing_cli.terminal import AsJson, cell, output, print_json
 
 app = typer.Typer(add_completion=False, help="Orders: list and export them.", no_args_is_help=True)
 
-TypeOption = Annotated[list[str], typer.Option("--type", help="proxy, package or cloud-phone; repeat for several.")]
-StatusOption = Annotated[
-    list[str],
-    typer.Option("--status", help="pending-payment, completed, canceled, refunded ...; repeat for several."),
-]
-ProductOption = Annotated[
-    list[str], typer.Option("--product", help="Part of a product's name, in any case; repeat for several.")
-]
-SearchOption = Annotated[
-    str, typer.Option("--search", help="The search box: part of a product's name, or an order number's beginning.")
-]
-PaymentOption = Annotated[
-    list[str], typer.Option("--payment", help="balance, bank-transfer, provider or sandbox; repeat for several.")
-]
-BuyerOption = Annotated[str, typer.Option("--buyer", help="Of this organization only, by its domain.")]
-SellerOption = Annotated[str, typer.Option("--seller", help="Sold by this organization directly, by its domain.")]
-SortOption = Annotated[str, typer.Option("--sort", help="newest, oldest, amount-descending or amount-ascending.")]
-
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A filter whose organizations are still domains."""
+class Wanted:
+    """Which orders, in which order."""
 
-    filter: orders_pb2.OrderFilter
-    order: Any
-    buyer: str
-    seller: str
+    from_: FromOption = ""
+    to: ToOption = ""
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="proxy, package or cloud-phone; repeat for several."),
+    ] = None
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="pending-payment, completed, canceled, refunded ...; repeat for several."),
+    ] = None
+    product: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of a product's name, in any case; repeat for several."),
+    ] = None
+    number: NumberOption = ""
+    phone: PhoneOption = ""
+    search: Annotated[
+        str, typer.Option(help="The search box: part of a product's name, or an order number's beginning.")
+    ] = ""
+    payment: Annotated[
+        list[str] | None,
+        typer.Option(help="balance, bank-transfer, provider or sandbox; repeat for several."),
+    ] = None
+    buyer: Annotated[str, typer.Option(help="Of this organization only, by its domain.")] = ""
+    seller: Annotated[str, typer.Option(help="Sold by this organization directly, by its domain.")] = ""
+    sort: SortOption = "newest"
 
-    async def resolve(self, bearer: Bearer) -> None:
+    @property
+    def order(self) -> Any:
+        return choice(OrderOrder, "ORDER_ORDER_", self.sort, "--sort")
+
+    def filter(self) -> orders_pb2.OrderFilter:
+        """All but buyer and seller, whose ids the domains do not say. Problem where an option says nothing that is."""
+        return orders_pb2.OrderFilter(
+            created_from=instant(self.from_, "--from"),
+            created_to=instant(self.to, "--to"),
+            types=choices(ProductType, "PRODUCT_TYPE_", self.type_, "--type"),
+            states=choices(Order.State, "STATE_", self.status, "--status"),
+            product_names=self.product,
+            order_number=self.number,
+            cloud_phone_id=self.phone,
+            search=self.search,
+            payment_methods=choices(PaymentMethod, "PAYMENT_METHOD_", self.payment, "--payment"),
+        )
+
+    async def resolve(self, chosen: orders_pb2.OrderFilter, bearer: Bearer) -> None:
         """Puts the organizations' ids into the filter."""
         if self.buyer:
-            self.filter.organization_id = await bearer.organization_id(self.buyer)
+            chosen.organization_id = await bearer.organization_id(self.buyer)
         if self.seller:
-            self.filter.seller_id = await bearer.organization_id(self.seller)
-
-
-def _asked(
-    *,
-    from_: str,
-    to: str,
-    type_: list[str],
-    status: list[str],
-    product: list[str],
-    number: str,
-    phone: str,
-    search: str,
-    payment: list[str],
-    buyer: str,
-    seller: str,
-    sort: str,
-) -> _Asked:
-    chosen = orders_pb2.OrderFilter(
-        created_from=instant(from_, "--from"),
-        created_to=instant(to, "--to"),
-        types=choices(ProductType, "PRODUCT_TYPE_", type_, "--type"),
-        states=choices(Order.State, "STATE_", status, "--status"),
-        product_names=product,
-        order_number=number,
-        cloud_phone_id=phone,
-        search=search,
-        payment_methods=choices(PaymentMethod, "PAYMENT_METHOD_", payment, "--payment"),
-    )
-    return _Asked(chosen, choice(OrderOrder, "ORDER_ORDER_", sort, "--sort"), buyer, seller)
+            chosen.seller_id = await bearer.organization_id(self.seller)
 
 
 @app.command("list")
+@spread
 def list_(
     *,
-    org: OrgOption = "",
-    role: RoleOption = "boss",
-    token: TokenOption = "",
-    from_: FromOption = "",
-    to: ToOption = "",
-    type_: TypeOption = [],  # noqa: B006 - typer reads it
-    status: StatusOption = [],  # noqa: B006
-    product: ProductOption = [],  # noqa: B006
-    number: NumberOption = "",
-    phone: PhoneOption = "",
-    search: SearchOption = "",
-    payment: PaymentOption = [],  # noqa: B006
-    buyer: BuyerOption = "",
-    seller: SellerOption = "",
-    sort: SortOption = "newest",
-    limit: LimitOption = 50,
-    page: PageOption = "",
-    totals: TotalsOption = False,
+    who: As,
+    wanted: Wanted,
+    page: Page,
     number_only: Annotated[bool, typer.Option("--number-only", help="Print numbers alone, for scripts.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show orders of the organization and of those below it: all filters that are set hold."""
-    asked = _asked(
-        from_=from_,
-        to=to,
-        type_=type_,
-        status=status,
-        product=product,
-        number=number,
-        phone=phone,
-        search=search,
-        payment=payment,
-        buyer=buyer,
-        seller=seller,
-        sort=sort,
-    )
+    request = orders_pb2.ListOrdersRequest(filter=wanted.filter(), order=wanted.order, **page.asked())
 
     async def work(bearer: Bearer) -> Any:
-        await asked.resolve(bearer)
-        request = orders_pb2.ListOrdersRequest(
-            filter=asked.filter, order=asked.order, page_size=limit, page_token=page, with_totals=totals
-        )
+        await wanted.resolve(request.filter, bearer)
         return await bearer.ask(bearer.services.orders.ListOrders, request, "listing orders")
 
-    found = run_as(As(org, role, token), work)
+    found = run_as(who, work)
     if as_json:
         print_json(MessageToDict(found, preserving_proto_field_name=True))
     elif number_only:
@@ -157,53 +118,19 @@ def list_(
 
 
 @app.command("export")
-def export(
-    *,
-    org: OrgOption = "",
-    role: RoleOption = "boss",
-    token: TokenOption = "",
-    from_: FromOption = "",
-    to: ToOption = "",
-    type_: TypeOption = [],  # noqa: B006
-    status: StatusOption = [],  # noqa: B006
-    product: ProductOption = [],  # noqa: B006
-    number: NumberOption = "",
-    phone: PhoneOption = "",
-    search: SearchOption = "",
-    payment: PaymentOption = [],  # noqa: B006
-    buyer: BuyerOption = "",
-    seller: SellerOption = "",
-    sort: SortOption = "newest",
-    format_: FormatOption = "",
-    out: OutOption = None,
-    as_json: AsJson = False,
-) -> None:
+@spread
+def export(*, who: As, wanted: Wanted, target: Target, as_json: AsJson = False) -> None:
     """Write all orders that the filters leave to a CSV or Excel file, whole or not at all."""
-    asked = _asked(
-        from_=from_,
-        to=to,
-        type_=type_,
-        status=status,
-        product=product,
-        number=number,
-        phone=phone,
-        search=search,
-        payment=payment,
-        buyer=buyer,
-        seller=seller,
-        sort=sort,
-    )
-    format_number = export_format(format_, out)
+    request = orders_pb2.ExportOrdersRequest(filter=wanted.filter(), order=wanted.order, format=target.format)
 
     async def work(bearer: Bearer) -> Downloaded:
-        await asked.resolve(bearer)
-        count = orders_pb2.ListOrdersRequest(filter=asked.filter, page_size=1, with_totals=True)
+        await wanted.resolve(request.filter, bearer)
+        count = orders_pb2.ListOrdersRequest(filter=request.filter, page_size=1, with_totals=True)
         totals = (await bearer.ask(bearer.services.orders.ListOrders, count, "counting orders")).totals
-        request = orders_pb2.ExportOrdersRequest(filter=asked.filter, order=asked.order, format=format_number)
         chunks = stream(bearer.services.orders.ExportOrders, request, bearer.token)
-        return await download(chunks, out, None if totals.more else totals.count)
+        return await download(chunks, target.out, None if totals.more else totals.count)
 
-    run_as(As(org, role, token), work).show(as_json=as_json)
+    run_as(who, work).show(as_json=as_json)
 
 
 def _show(found: orders_pb2.ListOrdersResponse) -> None:

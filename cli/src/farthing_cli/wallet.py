@@ -1,5 +1,6 @@
 """`farthing wallet`: a wallet's lines, filtered, on the terminal or as a file; and its statements."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -8,25 +9,23 @@ from farthing.wallet.v1.wallets_pb2 import EntryOrder, EntryType
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from farthing_cli.bearers import As, Bearer, OrgOption, RoleOption, TokenOption, run_as
+from farthing_cli.bearers import As, Bearer, run_as
 from farthing_cli.calls import stream
 from farthing_cli.downloads import Downloaded, download
 from farthing_cli.options import (
-    FormatOption,
     FromOption,
-    LimitOption,
     NumberOption,
-    OutOption,
-    PageOption,
+    Page,
     PhoneOption,
+    SortOption,
+    Target,
     ToOption,
-    TotalsOption,
     choice,
     choices,
-    export_format,
     instant,
     money_text,
     shown,
+    spread,
     time_text,
 )
 from farthing_cli.problems import Problem
@@ -36,37 +35,57 @@ app = typer.Typer(
     add_completion=False, help="Wallets: list and export their lines, draw statements.", no_args_is_help=True
 )
 
-WalletOption = Annotated[str, typer.Option("--wallet", help="This wallet, by its id; else the organization's.")]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Which of the organization's wallets: EUR.")]
-TypeOption = Annotated[
-    list[str], typer.Option("--type", help="recharge, expense, earnings or system; repeat for several.")
-]
-ProductOption = Annotated[
-    list[str], typer.Option("--product", help="Part of what a line was for, in any case; repeat for several.")
-]
-SearchOption = Annotated[
-    str,
-    typer.Option("--search", help="The search box: part of the item, a type, or an order number's beginning."),
-]
-SortOption = Annotated[str, typer.Option("--sort", help="newest, oldest, amount-descending or amount-ascending.")]
 
 
-def _filter(
-    *, from_: str, to: str, type_: list[str], product: list[str], number: str, phone: str, search: str
-) -> wallets_pb2.EntryFilter:
-    return wallets_pb2.EntryFilter(
-        posted_from=instant(from_, "--from"),
-        posted_to=instant(to, "--to"),
-        types=choices(EntryType, "ENTRY_TYPE_", type_, "--type"),
-        items=product,
-        order_number=number,
-        cloud_phone_id=phone,
-        search=search,
-    )
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Which wallet."""
+
+    wallet: Annotated[str, typer.Option(help="This wallet, by its id; else the organization's.")] = ""
+    currency: CurrencyOption = ""
+
+    async def id(self, bearer: Bearer) -> str:
+        """Problem where there is not just one."""
+        return await wallet_id(bearer, self.wallet, self.currency)
 
 
-def _order(sort: str) -> Any:
-    return choice(EntryOrder, "ENTRY_ORDER_", sort, "--sort")
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines, in which order."""
+
+    from_: FromOption = ""
+    to: ToOption = ""
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="recharge, expense, earnings or system; repeat for several."),
+    ] = None
+    product: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of what a line was for, in any case; repeat for several."),
+    ] = None
+    number: NumberOption = ""
+    phone: PhoneOption = ""
+    search: Annotated[
+        str, typer.Option(help="The search box: part of the item, a type, or an order number's beginning.")
+    ] = ""
+    sort: SortOption = "newest"
+
+    @property
+    def order(self) -> Any:
+        return choice(EntryOrder, "ENTRY_ORDER_", self.sort, "--sort")
+
+    def filter(self) -> wallets_pb2.EntryFilter:
+        """Problem where an option says nothing that is."""
+        return wallets_pb2.EntryFilter(
+            posted_from=instant(self.from_, "--from"),
+            posted_to=instant(self.to, "--to"),
+            types=choices(EntryType, "ENTRY_TYPE_", self.type_, "--type"),
+            items=self.product,
+            order_number=self.number,
+            cloud_phone_id=self.phone,
+            search=self.search,
+        )
 
 
 async def wallet_id(bearer: Bearer, wallet: str, currency: str) -> str:
@@ -85,42 +104,16 @@ async def wallet_id(bearer: Bearer, wallet: str, currency: str) -> str:
 
 
 @app.command("list")
-def list_(
-    *,
-    org: OrgOption = "",
-    role: RoleOption = "boss",
-    token: TokenOption = "",
-    wallet: WalletOption = "",
-    currency: CurrencyOption = "",
-    from_: FromOption = "",
-    to: ToOption = "",
-    type_: TypeOption = [],  # noqa: B006 - typer reads it
-    product: ProductOption = [],  # noqa: B006
-    number: NumberOption = "",
-    phone: PhoneOption = "",
-    search: SearchOption = "",
-    sort: SortOption = "newest",
-    limit: LimitOption = 50,
-    page: PageOption = "",
-    totals: TotalsOption = False,
-    as_json: AsJson = False,
-) -> None:
+@spread
+def list_(*, who: As, whose: Whose, wanted: Wanted, page: Page, as_json: AsJson = False) -> None:
     """Show a wallet's lines: all filters that are set hold."""
-    chosen = _filter(from_=from_, to=to, type_=type_, product=product, number=number, phone=phone, search=search)
-    order = _order(sort)
+    request = wallets_pb2.ListEntriesRequest(filter=wanted.filter(), order=wanted.order, **page.asked())
 
     async def work(bearer: Bearer) -> Any:
-        request = wallets_pb2.ListEntriesRequest(
-            wallet_id=await wallet_id(bearer, wallet, currency),
-            filter=chosen,
-            order=order,
-            page_size=limit,
-            page_token=page,
-            with_totals=totals,
-        )
+        request.wallet_id = await whose.id(bearer)
         return await bearer.ask(bearer.services.wallets.ListEntries, request, "listing lines")
 
-    found = run_as(As(org, role, token), work)
+    found = run_as(who, work)
     if as_json:
         print_json(MessageToDict(found, preserving_proto_field_name=True))
         return
@@ -133,50 +126,31 @@ def list_(
 
 
 @app.command("export")
-def export(
-    *,
-    org: OrgOption = "",
-    role: RoleOption = "boss",
-    token: TokenOption = "",
-    wallet: WalletOption = "",
-    currency: CurrencyOption = "",
-    from_: FromOption = "",
-    to: ToOption = "",
-    type_: TypeOption = [],  # noqa: B006
-    product: ProductOption = [],  # noqa: B006
-    number: NumberOption = "",
-    phone: PhoneOption = "",
-    search: SearchOption = "",
-    sort: SortOption = "newest",
-    format_: FormatOption = "",
-    out: OutOption = None,
-    as_json: AsJson = False,
-) -> None:
+@spread
+def export(*, who: As, whose: Whose, wanted: Wanted, target: Target, as_json: AsJson = False) -> None:
     """Write all lines that the filters leave to a CSV or Excel file, whole or not at all."""
-    chosen = _filter(from_=from_, to=to, type_=type_, product=product, number=number, phone=phone, search=search)
-    order, format_number = _order(sort), export_format(format_, out)
+    request = wallets_pb2.ExportEntriesRequest(filter=wanted.filter(), order=wanted.order, format=target.format)
 
     async def work(bearer: Bearer) -> Downloaded:
-        its_id = await wallet_id(bearer, wallet, currency)
-        count = wallets_pb2.ListEntriesRequest(wallet_id=its_id, filter=chosen, page_size=1, with_totals=True)
+        request.wallet_id = await whose.id(bearer)
+        count = wallets_pb2.ListEntriesRequest(
+            wallet_id=request.wallet_id, filter=request.filter, page_size=1, with_totals=True
+        )
         totals = (await bearer.ask(bearer.services.wallets.ListEntries, count, "counting lines")).totals
-        request = wallets_pb2.ExportEntriesRequest(wallet_id=its_id, filter=chosen, order=order, format=format_number)
         chunks = stream(bearer.services.wallets.ExportEntries, request, bearer.token)
-        return await download(chunks, out, None if totals.more else totals.count)
+        return await download(chunks, target.out, None if totals.more else totals.count)
 
-    run_as(As(org, role, token), work).show(as_json=as_json)
+    run_as(who, work).show(as_json=as_json)
 
 
 @app.command()
+@spread
 def statement(
     *,
     from_: Annotated[str, typer.Option("--from", help="Its first instant: 2026-11-01 (UTC, or with its zone).")],
-    to: Annotated[str, typer.Option("--to", help="The first instant after it.")],
-    org: OrgOption = "",
-    role: RoleOption = "boss",
-    token: TokenOption = "",
-    wallet: WalletOption = "",
-    currency: CurrencyOption = "",
+    to: Annotated[str, typer.Option(help="The first instant after it.")],
+    who: As,
+    whose: Whose,
     as_json: AsJson = False,
 ) -> None:
     """Show a wallet's statement: opening balance, every line, closing balance."""
@@ -185,9 +159,7 @@ def statement(
         raise Problem("a statement has a first instant and one after it: --from 2026-11-01 --to 2026-12-01", 2)
 
     async def work(bearer: Bearer) -> Any:
-        request = wallets_pb2.GetStatementRequest(
-            wallet_id=await wallet_id(bearer, wallet, currency), to=end, page_size=1000
-        )
+        request = wallets_pb2.GetStatementRequest(wallet_id=await whose.id(bearer), to=end, page_size=1000)
         # A keyword of Python's, so it is no keyword argument.
         getattr(request, "from").CopyFrom(begin)
         whole = await bearer.ask(bearer.services.wallets.GetStatement, request, "drawing the statement")
@@ -198,7 +170,7 @@ def statement(
             whole.next_page_token = page.next_page_token
         return whole
 
-    found = run_as(As(org, role, token), work)
+    found = run_as(who, work)
     if as_json:
         print_json(MessageToDict(found, preserving_proto_field_name=True))
         return
