@@ -18,9 +18,10 @@ DECLARE
   total bigint;
   wallet record;
 BEGIN
-  INSERT INTO transactions
+  INSERT INTO transactions (root_id, id, organization_id, order_id, posted_at, type, currency, order_number, item,
+                            request_key, request_sha256, kind, original_id, cloud_phone_id)
     VALUES (root, transaction_id, buyers[1], order_id, posted_at, 2, currency, order_number, item, request_key,
-            request_sha256)
+            request_sha256, 2, NULL, '')
     ON CONFLICT ON CONSTRAINT transactions_request DO NOTHING;
   IF NOT FOUND THEN
     SELECT t.id, t.request_sha256 AS hash INTO known FROM transactions t
@@ -33,8 +34,8 @@ BEGIN
   INSERT INTO outbox (root_id, event_id, topic, key, payload)
     VALUES (root, uuidv7(), 'farthing.wallet.v1', buyers[1]::text, payload);
   digest := sha256(uuid_send(root) || uuid_send(transaction_id) || uuid_send(buyers[1]) || uuid_send(order_id)
-                   || timestamptz_send(posted_at) || convert_to(currency || order_number || item || request_key, 'UTF8')
-                   || request_sha256);
+                   || timestamptz_send(posted_at) || int2send(2::smallint) || int2send(2::smallint)
+                   || convert_to(currency || order_number || item || request_key, 'UTF8') || request_sha256);
   FOR tier IN 1 .. array_length(buyers, 1) LOOP
     total := nets[tier] + taxes[tier];
     UPDATE wallets w
@@ -42,7 +43,7 @@ BEGIN
           last_hash = sha256(w.last_hash || digest || uuid_send(w.id) || uuid_send(w.organization_id)
                              || uuid_send(w.seller_id) || int8send(w.sequence + 1) || int2send(tier::smallint)
                              || int8send(-total) || int8send(nets[tier]) || int8send(taxes[tier])
-                             || int8send(w.balance_micros - total) || int8send(w.credit_limit_micros))
+                             || int8send(w.balance_micros - total) || int8send(w.credit_limit_micros) || int8send(0))
       WHERE w.root_id = root AND w.organization_id = buyers[tier] AND w.currency = currency AND w.state = 1
         AND w.seller_id = sellers[tier] AND w.balance_micros - w.reserved_micros + w.credit_limit_micros >= total
       RETURNING w.id, w.sequence, w.balance_micros, w.credit_limit_micros, w.last_hash INTO wallet;
@@ -51,10 +52,10 @@ BEGIN
     END IF;
     INSERT INTO lines (root_id, wallet_id, transaction_id, organization_id, seller_id, sequence, amount_micros,
                        revenue_micros, tax_micros, cash_micros, clearing_micros, balance_after_micros,
-                       credit_limit_micros, posted_at, tier, type, hash)
+                       credit_limit_micros, posted_at, tier, type, credits_micros, hash)
       VALUES (root, wallet.id, transaction_id, buyers[tier], sellers[tier], wallet.sequence, -total,
               nets[tier], taxes[tier], 0, 0, wallet.balance_micros, wallet.credit_limit_micros, posted_at,
-              tier, 2, wallet.last_hash);
+              tier, 2, 0, wallet.last_hash);
   END LOOP;
   RETURN transaction_id;
 END $$;
