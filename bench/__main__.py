@@ -13,7 +13,7 @@ from bench.harness import ROUNDS_MIN, Effort, Result, versions, write
 
 ROWS = (
     *("charge_rpc", "charges_spread", "charges_hot", "busy_partner", "receipts", "purchase_to_mail", "export"),
-    "orders_search",
+    *("orders_search", "entries_search"),
 )
 
 

@@ -29,7 +29,7 @@ _INDEXES = (
     "line_search_item_amount ON line_search (root_id, wallet_id, item_id, type, amount_micros, sequence)",
     "line_search_number ON line_search (root_id, wallet_id, number, sequence) WHERE number <> ''",
     # Order numbers begin with their day: lines of a day, or of the days of a month, in their order.
-    "line_search_day ON line_search (root_id, wallet_id, number_day, sequence) WHERE number <> ''",
+    "line_search_day ON line_search (root_id, wallet_id, number_day, type, sequence) WHERE number <> ''",
     "line_search_phone ON line_search (root_id, wallet_id, cloud_phone_id, sequence) WHERE cloud_phone_id <> ''",
 )
 
@@ -42,6 +42,8 @@ def upgrade() -> None:
             wallet_id uuid NOT NULL,
             -- Lines up to this one are in line_search.
             sequence bigint NOT NULL CHECK (sequence >= 0),
+            -- How many of them have type 1, 2, 3, 4.
+            lines bigint[] NOT NULL DEFAULT '{0,0,0,0}' CHECK (cardinality(lines) = 4),
             PRIMARY KEY (root_id, wallet_id),
             FOREIGN KEY (root_id, wallet_id) REFERENCES wallets (root_id, id)
         )
@@ -57,8 +59,52 @@ def upgrade() -> None:
             item text COLLATE "C" NOT NULL,
             -- As servicekit.folding does it.
             folded text COLLATE "C" NOT NULL,
+            -- As in search_progress, of this item.
+            lines bigint[] NOT NULL DEFAULT '{0,0,0,0}' CHECK (cardinality(lines) = 4),
             PRIMARY KEY (root_id, wallet_id, item_id),
             UNIQUE (root_id, wallet_id, item)
+        )
+        """
+    )
+    # Which items have lines of a type: of top-ups they are few.
+    op.execute(
+        """
+        CREATE TABLE search_item_types (
+            root_id uuid NOT NULL,
+            wallet_id uuid NOT NULL,
+            type smallint NOT NULL,
+            item_id integer NOT NULL,
+            PRIMARY KEY (root_id, wallet_id, type, item_id)
+        )
+        """
+    )
+    # Where the lines of an order's day lie: those of one type close together, refunds apart from them.
+    op.execute(
+        """
+        CREATE TABLE search_days (
+            root_id uuid NOT NULL,
+            wallet_id uuid NOT NULL,
+            number_day text COLLATE "C" NOT NULL CHECK (number_day <> ''),
+            type smallint NOT NULL,
+            lines bigint NOT NULL CHECK (lines > 0),
+            first_sequence bigint NOT NULL,
+            last_sequence bigint NOT NULL,
+            PRIMARY KEY (root_id, wallet_id, number_day, type)
+        )
+        """
+    )
+    # What the lines of a type up to a sequence come to; there is one such sequence in a thousand or so.
+    op.execute(
+        """
+        CREATE TABLE search_sums (
+            root_id uuid NOT NULL,
+            wallet_id uuid NOT NULL,
+            sequence bigint NOT NULL,
+            type smallint NOT NULL,
+            lines bigint NOT NULL,
+            credits_micros numeric NOT NULL CHECK (credits_micros >= 0),
+            debits_micros numeric NOT NULL CHECK (debits_micros <= 0),
+            PRIMARY KEY (root_id, wallet_id, type, sequence)
         )
         """
     )
@@ -81,8 +127,10 @@ def upgrade() -> None:
     )
     for index in _INDEXES:
         op.execute(f"CREATE INDEX {index}")
-    grant("search_progress", "SELECT, INSERT, UPDATE (sequence)")
-    for table in ("search_items", "line_search"):
+    grant("search_progress", "SELECT, INSERT, UPDATE (sequence, lines)")
+    grant("search_items", "SELECT, INSERT, UPDATE (lines)")
+    grant("search_days", "SELECT, INSERT, UPDATE (lines, first_sequence, last_sequence)")
+    for table in ("search_item_types", "search_sums", "line_search"):
         grant(table, "SELECT, INSERT")
-    for table in ("search_progress", "search_items", "line_search"):
+    for table in ("search_progress", "search_items", "search_item_types", "search_days", "search_sums", "line_search"):
         row_security(table, _WALLET_IN_HAND)

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,7 +24,8 @@ from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING, Scope
 from servicekit.testing import as_caller
 from sqlalchemy import text
-from wallet.commands.search_index import index_lines
+from wallet.commands.search_index import find_large_wallets, index_lines
+from wallet.domain import routes
 from wallet.domain.search import Search, compact_number
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
@@ -34,7 +35,7 @@ from wallet.store import search as store
 from wallet.store.search_index import copy_lines
 
 from .ledger_world import Chain, World
-from .search_world import ITEMS, NUMBERS, PHONES, Row, fill, leaves, rows_of, sorted_as, stamp
+from .search_world import ITEMS, NUMBERS, PHONES, Row, fill, leaves, number_key, rows_of, sorted_as, stamp
 
 CONTEXT: Any = None
 METHOD = "/farthing.wallet.v1.WalletService/ListEntries"
@@ -398,10 +399,12 @@ async def test_copies_are_behind_row_level_security(database: Database, shelves:
                 await connection.execute(
                     text("SELECT set_config('farthing.wallet', :wallet_id, true)"), {"wallet_id": str(wallet_id)}
                 )
-            for table in ("line_search", "search_items", "search_progress"):
+            for table in ("line_search", "search_items", "search_progress", "search_item_types", "search_days"):
                 counts.append((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
     rows = shelves[2].rows[own.wallet_ids[0]]
-    assert counts == [len(rows), len({row.item for row in rows}), 1, 0, 0, 0, 0, 0, 0]
+    days = {(number_key(row.order_number)[:8], row.type) for row in rows if row.order_number}
+    own_counts = [len(rows), len({row.item for row in rows}), 1, len({(row.type, row.item) for row in rows}), len(days)]
+    assert counts == [*own_counts, *[0] * 10]
 
 
 async def test_more_than_can_be_counted(
@@ -420,17 +423,43 @@ async def test_more_than_can_be_counted(
         )
 
 
-async def test_walks_that_would_be_too_many(shelves: list[Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given filters for more items and days than are walked side by side. When asked for. Then as in memory."""
-    monkeypatch.setattr(store, "_WALKS_MAX", 3)
-    monkeypatch.setattr(store, "_DAYS_MAX", 1)
+@pytest.mark.parametrize("by", routes.By)
+@pytest.mark.parametrize("gathers", [False, True])
+async def test_every_route(shelves: list[Shelf], monkeypatch: pytest.MonkeyPatch, by: routes.By, gathers: bool) -> None:
+    """Given any filter. When its answer takes a forced route, wherever there is one. Then as in memory."""
+    forced = 0
+
+    def force(ways: Sequence[routes.Route]) -> routes.Route:
+        nonlocal forced
+        wanted = [way for way in ways if (way.by, way.gathers) == (by, gathers)]
+        forced += bool(wanted)
+        return (wanted or [routes.cheapest(ways)])[0]
+
+    monkeypatch.setattr(store, "choose", force)
+    dice = random.Random(f"{by} {gathers}")
+    for shelf, pair in itertools.product(shelves[1:], itertools.combinations_with_replacement(FIELDS, 2)):
+        values = choices(shelf.rows[shelf.chain.wallet_ids[1]], dice)
+        asked = pb.EntryFilter(**{field: dice.choice(values[field]) for field in pair})
+        for few_streams in (0, 99):
+            monkeypatch.setattr(routes, "FEW_STREAMS", few_streams)
+            await compare(shelf, 2, asked, dice.randrange(1, 5), dice.choice((2, 7, 50)))
+    # Phones and whole numbers have no walk: their lines are few.
+    assert (forced > 0) == (gathers or by in (routes.By.TYPE, routes.By.ITEM, routes.By.DAY))
+
+
+@pytest.mark.parametrize("of_type", [0, 2, 300])
+async def test_too_many_items_to_walk_one_by_one(
+    shelves: list[Shelf], monkeypatch: pytest.MonkeyPatch, of_type: int
+) -> None:
+    """Given filters for more items than are walked one by one. When asked for in every order. Then as in memory."""
+    monkeypatch.setattr(store, "_ITEMS_MAX", 2)
+    monkeypatch.setattr(store, "_ITEMS_OF_TYPE", of_type)
     for shelf, order in itertools.product(shelves, range(1, 5)):
         for fields in (
             {"items": ["p", "e"]},
             {"search": "e"},
             {"search": "FA-26", "types": [2]},
-            {"order_number": "FA"},
-            {"order_number": "FA", "search": "e", "items": ["o"]},
+            {"search": "e", "items": ["o"], "order_number": "FA"},
         ):
             assert await compare(shelf, 2, pb.EntryFilter(**fields), order, 30)
 
@@ -457,13 +486,15 @@ async def test_the_job_copies_what_is_far_behind(database: Database, world: Worl
     count = len(await rows_of(world, chain.wallet_ids[1]))
     assert count > 500
 
-    copied = [await index_lines(database), await index_lines(database)]
+    copied = [await index_lines(database)]
+    await find_large_wallets(database)
+    copied += [await index_lines(database), await index_lines(database)]
 
     progress = await world.pool.fetch(
         "SELECT wallet_id, sequence FROM search_progress WHERE wallet_id = ANY ($1)", list(chain.wallet_ids)
     )
     assert [tuple(row) for row in progress] == [(chain.wallet_ids[1], count)]
-    assert copied == [count, 0]
+    assert copied == [0, count, 0]
 
 
 @given(st.text())

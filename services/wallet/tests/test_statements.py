@@ -18,12 +18,14 @@ from servicekit.call import Call
 from servicekit.database import Database
 from servicekit.paging import Pager
 from servicekit.problems import Problem
+from servicekit.scope import EVERYTHING
 from servicekit.testing import as_caller
 from wallet.engine import Engine
 from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.lists import ListsRpc
 from wallet.rpc.refunds import RefundsRpc
+from wallet.store import search_index
 
 from .ledger_world import Chain, World
 from .search_world import Row, fill, rows_of, stamp
@@ -124,6 +126,34 @@ async def test_any_instants(world: World, chain: Chain, lists: ListsRpc) -> None
                 check(statement, lines, rows, start, end)
                 assert micros(statement.opening) == closing
                 closing = micros(statement.closing)
+
+
+@pytest.mark.parametrize("part", [5, 21, 1000])
+async def test_sums_that_are_known(
+    world: World, charges: Any, lists: ListsRpc, database: Database, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """Given lines copied in parts of any size, all but the last. When statements cut them. Then each is the ledger."""
+    monkeypatch.setattr(search_index, "SUMS_EVERY", 7)
+    chain = await world.chain(money=(10**9,) * 3, earns=(False, True, False))
+    await fill(world, charges, chain, 60, seed=part)
+    copied = 1
+    while copied:
+        async with database.transaction(EVERYTHING) as connection:
+            copied = await search_index.copy_lines(connection, chain.root_id, chain.wallet_ids[1], part)
+    known = await world.pool.fetch("SELECT * FROM search_sums WHERE wallet_id = $1", chain.wallet_ids[1])
+    rows = await rows_of(world, chain.wallet_ids[1])
+    for each in known:
+        before = [row.amount for row in rows if row.sequence <= each["sequence"] and row.type == each["type"]]
+        assert each["lines"] == len(before)
+        assert each["credits_micros"] == sum(amount for amount in before if amount > 0)
+        assert each["debits_micros"] == sum(amount for amount in before if amount < 0)
+    assert max(each["sequence"] for each in known) == len(rows) // 7 * 7
+    await fill(world, charges, chain, 20, seed=part + 1)
+    rows, dice = await rows_of(world, chain.wallet_ids[1]), random.Random(part)
+    for start, end in (sorted(dice.sample([row.posted_at for row in rows], 2)) for _ in range(40)):
+        with seen_by(chain, 2):
+            statement, lines = await whole(lists, asked(chain.wallet_ids[1], stamp(start), stamp(end), page_size=1000))
+        check(statement, lines, rows, start, end)
 
 
 async def test_closing_is_the_balance_then(world: World, chain: Chain, lists: ListsRpc, database: Database) -> None:

@@ -27,7 +27,7 @@ from servicekit.service import Runtime, ServiceDefinition, Wiring, run
 from wallet.clients.registry import payment_providers
 from wallet.commands.balance_rules import watch_balances
 from wallet.commands.holds import expire_holds
-from wallet.commands.search_index import index_lines
+from wallet.commands.search_index import find_large_wallets, index_lines
 from wallet.commands.top_ups import resolve_top_ups
 from wallet.domain.vouchers import VoucherKey
 from wallet.engine import Engine
@@ -51,6 +51,7 @@ RESOLVE_TOP_UPS_EVERY_S = 0.5
 WATCH_BALANCES_EVERY_S = 1.0
 EXPIRE_HOLDS_EVERY_S = 1.0
 INDEX_LINES_EVERY_S = 2.0
+FIND_LARGE_WALLETS_EVERY_S = 30.0
 
 
 async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
@@ -119,6 +120,7 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
             Job("resolve_top_ups", RESOLVE_TOP_UPS_EVERY_S, partial(resolve_top_ups, database, providers)),
             Job("watch_balances", WATCH_BALANCES_EVERY_S, partial(watch_balances, database, providers)),
             Job("expire_holds", EXPIRE_HOLDS_EVERY_S, partial(expire_holds, database)),
+            Job("find_large_wallets", FIND_LARGE_WALLETS_EVERY_S, partial(find_large_wallets, database)),
             Job("index_lines", INDEX_LINES_EVERY_S, partial(index_lines, database)),
         ],
         scope_of=Scopes(database).of,

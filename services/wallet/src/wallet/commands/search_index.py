@@ -11,8 +11,14 @@ _WALLETS_A_RUN = 20
 _LINES_A_TRANSACTION = 20_000
 
 
+async def find_large_wallets(database: Database, behind: int = BEHIND) -> int:
+    """Tells `index_lines` of the wallets that have grown large; how many."""
+    async with database.transaction(EVERYTHING) as connection:
+        return await store.begin_large(connection, behind)
+
+
 async def index_lines(database: Database, behind: int = BEHIND) -> int:
-    """Copies lines of the wallets that are `behind` by so many; how many lines.
+    """Copies lines of the large wallets that are `behind` by so many; how many lines.
 
     A transaction a wallet: what was done stays when the next one fails, and two replicas do not wait for each other.
     """

@@ -117,17 +117,17 @@ class EntryFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
-    """The items of a wallet, by whatever names them, that a filter wants and that its search box finds."""
+class NamedItems:
+    """Of some items, as the lines say them, those that a filter wants and those that its search box finds."""
 
-    wanted: tuple[int, ...] | tuple[str, ...] = ()
-    found: tuple[int, ...] | tuple[str, ...] = ()
+    wanted: tuple[str, ...]
+    found: tuple[str, ...]
 
 
-def matching_items(wanted: EntryFilter, items: Iterable[str]) -> Items:
-    """The `items`, as the lines say them, that the filter is about."""
+def matching_items(wanted: EntryFilter, items: Iterable[str]) -> NamedItems:
+    """The `items` that the filter is about."""
     known = [(item, fold(item)) for item in items]
-    return Items(
+    return NamedItems(
         tuple(item for item, text in known if wanted.wants_item(text)),
         tuple(item for item, text in known if wanted.finds_item(text)),
     )

@@ -32,16 +32,21 @@ FROM wallets w WHERE w.id = :wallet_id AND {_SCOPED.format(table="w")}
 # Waits for the postings under way on this wallet; later ones are posted at a later instant.
 _SETTLE = text("SELECT sequence FROM wallets WHERE root_id = :root_id AND id = :wallet_id FOR SHARE")
 
-# Sequences have no gap and instants never go back along them: so halve until one is left (0: none is that old).
+# Sequences have no gap and instants never go back along them: so halve until one is left (0: none is that old). Each
+# line is looked up by its key; as a join, all of the wallet's may be read for each.
 _SEQUENCE_AT = text("""
 WITH RECURSIVE halves (low, high) AS (
     SELECT CAST(0 AS bigint), CAST(:sequence AS bigint)
     UNION ALL
-    SELECT CASE WHEN l.posted_at <= :as_of THEN l.sequence ELSE low END,
-           CASE WHEN l.posted_at <= :as_of THEN high ELSE l.sequence - 1 END
-    FROM halves JOIN lines l
-        ON l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence = (low + high + 1) / 2
-    WHERE low < high
+    SELECT CASE WHEN posted_at <= :as_of THEN middle ELSE low END,
+           CASE WHEN posted_at <= :as_of THEN high ELSE middle - 1 END
+    FROM (
+        SELECT low, high, middle, (
+            SELECT posted_at FROM lines WHERE root_id = :root_id AND wallet_id = :wallet_id AND sequence = middle
+        ) AS posted_at
+        FROM (SELECT low, high, (low + high + 1) / 2 AS middle FROM halves WHERE low < high) AS h
+        OFFSET 0
+    ) AS looked_up
 )
 SELECT low FROM halves WHERE low = high
 """)

@@ -1,24 +1,24 @@
-"""Finding a wallet's lines: which index serves a question, and the one statement that answers it.
+"""Finding a wallet's lines: the statement that a question becomes.
 
 Lines up to `search_progress.sequence` are found in `line_search`, those after it (all, in a small wallet) by looking
-through the ledger. A question becomes *branches*, each a walk along one index in the order asked for that ends after a
-page; every branch checks the whole filter, so a branch decides how fast an answer is, never what it is. No line is in
-two branches.
+through the ledger. For the copied ones `wallet.domain.routes` says which index is walked; every walk checks the whole
+filter. Connections must see everything: whether a wallet is the caller's to see is asked before.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from wallet.domain import routes
 from wallet.domain.entries import EntryRow, WalletState
-from wallet.domain.ledger import LineType
+from wallet.domain.routes import By, Copied, Items, Part, Route, Stream
 from wallet.domain.search import (
     ORDER_DAY_CHARACTERS,
     TOTALS_MAX,
     EntryFilter,
-    Items,
     Order,
     Place,
     Totals,
@@ -29,10 +29,14 @@ from wallet.domain.search import (
 from wallet.store.entries import sequence_before
 from wallet.store.search_index import COMPACT_NUMBER
 
-# Walks side by side; what would need more is common enough to be met on a walk through everything.
-_WALKS_MAX = 256
-_DAYS_MAX = 64
-_ALL_TYPES = frozenset(int(each) for each in LineType)
+# Replaced by tests, which take every way there is.
+choose = routes.cheapest
+# What a statement's text means to SQLAlchemy, found out once: a third of what a list costs this process otherwise.
+_statement = lru_cache(1_000)(text)
+# Items that may be walked one by one; items of one type that are looked through once more.
+_ITEMS_MAX = 1_000
+_ITEMS_OF_TYPE = 300
+_INT64_MAX = 2**63 - 1
 
 # One look-up a line, by key (`OFFSET 0` keeps it so). As a join of many, the question that row-level security asks of
 # each transaction, whether one of its lines is seen, may be answered by reading every line that there is.
@@ -40,37 +44,44 @@ _TRANSACTION = """CROSS JOIN LATERAL (
     SELECT * FROM transactions WHERE root_id = l.root_id AND id = l.transaction_id OFFSET 0
 ) AS t"""
 
-_OPEN = text("SELECT set_config('farthing.wallet', CAST(:wallet_id AS text), true)")
+# Which index is walked is decided here and written into the statement's shape and order, so the planner is left no
+# other way to get that order, and need not think again each time.
 _PROGRESS = text("""
-SELECT coalesce((SELECT sequence FROM search_progress WHERE root_id = :root_id AND wallet_id = :wallet_id), 0)
+SELECT sequence, lines, set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
+       set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),
+       set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
+FROM search_progress WHERE root_id = :root_id AND wallet_id = :wallet_id
 """)
-_ITEM_IDS = text("""
-SELECT item_id, wanted, found FROM (
-    SELECT item_id, EXISTS (SELECT FROM unnest(CAST(:parts AS text[])) AS p (part) WHERE strpos(folded, part) > 0)
-               AS wanted,
-           :searched <> '' AND strpos(folded, :searched) > 0 AS found
-    FROM search_items WHERE root_id = :root_id AND wallet_id = :wallet_id
-) AS i WHERE wanted OR found
+_MATCHING = f"""
+    SELECT count(*) AS found, array_agg(item_id) AS ids,
+           {", ".join(f"array_agg(lines[{type_}]) AS lines_{type_}" for type_ in sorted(routes.ALL_TYPES))},
+           {", ".join(f"coalesce(sum(lines[{type_}]), 0)::bigint" for type_ in sorted(routes.ALL_TYPES))}
+    FROM (
+        SELECT item_id, lines FROM search_items i
+        WHERE root_id = :root_id AND wallet_id = :wallet_id AND {{among}} AND {{matches}} LIMIT :limit
+    ) AS i
+"""  # noqa: S608
+# The same of each type that has few items: nothing where there are more.
+_MATCHING_OF_TYPE = f"""
+SELECT each.type, few.count < :few AS is_few, i.*
+FROM unnest(CAST(:types AS smallint[])) AS each (type) CROSS JOIN LATERAL (
+    SELECT count(*) AS count, array_agg(item_id) AS ids FROM (
+        SELECT item_id FROM search_item_types
+        WHERE root_id = :root_id AND wallet_id = :wallet_id AND type = each.type LIMIT :few
+    ) AS i
+) AS few CROSS JOIN LATERAL (
+{_MATCHING.format(among="few.count < :few AND item_id = ANY (few.ids)", matches="{matches}")}
+) AS i
+"""  # noqa: S608
+_DAYS = text("""
+SELECT number_day, type, greatest(first_sequence - 1, :after), least(last_sequence, :to), lines FROM search_days
+WHERE root_id = :root_id AND wallet_id = :wallet_id AND number_day >= :number AND number_day < :number_end
+    AND last_sequence > :after AND first_sequence <= :to
 """)
 _LATEST_ITEMS = text(f"""
 SELECT DISTINCT t.item FROM lines l {_TRANSACTION}
 WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence > :after AND l.sequence <= :to
 """)  # noqa: S608
-# From one day to the next along the index, whatever the number of lines a day.
-_DAYS = text("""
-WITH RECURSIVE days (day) AS (
-    (SELECT number_day FROM line_search
-     WHERE root_id = :root_id AND wallet_id = :wallet_id AND number <> '' AND number_day >= :number
-     ORDER BY number_day LIMIT 1)
-    UNION ALL
-    SELECT (SELECT x.number_day FROM line_search x
-            WHERE x.root_id = :root_id AND x.wallet_id = :wallet_id AND x.number <> '' AND x.number_day > day
-            ORDER BY x.number_day LIMIT 1)
-    FROM days WHERE day < :number_end
-)
-SELECT day FROM days WHERE day < :number_end LIMIT :limit
-""")
-
 _ROWS = f"""
 SELECT l.transaction_id, l.sequence, l.type, t.item, t.order_number, t.order_id, l.amount_micros,
        l.balance_after_micros, l.posted_at, l.hash, t.kind, t.cloud_phone_id, t.original_id
@@ -80,41 +91,50 @@ FROM found f CROSS JOIN LATERAL (
 """  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """Rows of `drive` (nothing, or `FROM` of a lateral join), each with its walk along `line_search x`."""
-
-    where: str
-    drive: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Where a half of the lines has what a filter asks for, and how the parameters of its items are called."""
-
-    type: str
-    item: str
-    item_type: str
-    number: str
-    prefix: str
-
-
-_COPIED = _Columns("x.type", "x.item_id", "integer", "x.number", "")
-_LATEST = _Columns("l.type", "t.item", "text", COMPACT_NUMBER.format(column="t.order_number"), "latest_")
+_KEYS = {
+    By.TYPE: "x.type = g.type",
+    By.ITEM: "x.item_id = g.key AND x.type = g.type",
+    By.DAY: "x.number <> '' AND x.number_day = g.key AND x.type = g.type",
+    By.NUMBER: "x.number <> ''",
+    By.PHONE: "x.cloud_phone_id = :phone AND x.cloud_phone_id <> ''",
+}
+# A look-up by key; as EXISTS all items might be read to answer it.
+_ITEM_OF_LINE = """(
+    SELECT {matches} FROM search_items i
+    WHERE i.root_id = :root_id AND i.wallet_id = :wallet_id AND i.item_id = x.item_id
+)"""
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """What is known before the answer: the lines looked at, the items of each half, all parameters."""
+class _Asked:
+    """What a statement is made for: the lines looked at, in which order, how many."""
 
     wanted: EntryFilter
     window: Window
     # Up to here `line_search` is asked, after it the ledger.
-    indexed_to: int
-    indexed_items: Items
-    latest_items: Items
-    branches: tuple[_Branch, ...]
-    parameters: dict[str, Any]
+    copied_to: int
+    limit: int
+    order: Order | None = None
+    place: Place | None = None
+
+    def sorting(self, prefix: str = "") -> str:
+        """The columns after ORDER BY."""
+        if self.order is None:
+            return ""
+        direction = "DESC" if self.order.descends else "ASC"
+        columns = ("amount_micros", "sequence") if self.order.by_amount else ("sequence",)
+        return ", ".join(f"{prefix}{column} {direction}" for column in columns)
+
+    def sorted(self, prefix: str = "") -> str:
+        """ORDER BY, where there is an order, and LIMIT."""
+        return f"{f' ORDER BY {self.sorting(prefix)}' if self.order else ''} LIMIT {self.limit:d}"
+
+    def behind(self, prefix: str) -> str:
+        """What comes after `place` in a list by amount."""
+        if self.place is None or self.order is None or not self.order.by_amount:
+            return ""
+        sign = "<" if self.order.descends else ">"
+        return f" AND ({prefix}amount_micros, {prefix}sequence) {sign} (:place_amount, :place)"
 
 
 async def window_of(connection: AsyncConnection, wallet: WalletState, wanted: EntryFilter) -> Window:
@@ -143,18 +163,17 @@ async def page(
         )
     if window.is_empty or wanted.is_absurd:
         return []
-    question = await _question(connection, wallet, wanted, window, in_time=not order.by_amount)
-    walks = _walks(question, order, place, limit)
+    asked = _Asked(wanted, window, window.after, limit, order, place)
+    walks, parameters = await _walks(connection, wallet, asked)
     if not walks:
         return []
     statement = f"""
         WITH found AS MATERIALIZED (
-            SELECT sequence, amount_micros FROM ({" UNION ALL ".join(walks)}) AS walk
-            ORDER BY {_sorting(order)} LIMIT {limit:d}
+            SELECT sequence, amount_micros FROM ({" UNION ALL ".join(walks)}) AS walk{asked.sorted()}
         )
-        {_ROWS} ORDER BY {_sorting(order, "l.")}
+        {_ROWS} ORDER BY {asked.sorting("l.")}
     """  # noqa: S608 - put together from constants of this module; values are bound
-    return [EntryRow(*row) for row in await connection.execute(text(statement), question.parameters)]
+    return [EntryRow(*row) for row in await connection.execute(_statement(statement), parameters)]
 
 
 async def totals(connection: AsyncConnection, wallet: WalletState, wanted: EntryFilter, window: Window) -> Totals:
@@ -163,208 +182,236 @@ async def totals(connection: AsyncConnection, wallet: WalletState, wanted: Entry
         return Totals(0, False, 0, 0)
     if wanted.is_empty and window.to - window.after > TOTALS_MAX:
         return Totals(TOTALS_MAX, True, 0, 0)
-    question = await _question(connection, wallet, wanted, window, in_time=True)
-    walks = _walks(question, None, None, None)
+    asked = _Asked(wanted, window, window.after, TOTALS_MAX + 1)
+    walks, parameters = await _walks(connection, wallet, asked)
     if not walks:
         return Totals(0, False, 0, 0)
     statement = f"""
         SELECT count(*), coalesce(sum(amount_micros) FILTER (WHERE amount_micros > 0), 0),
                coalesce(sum(amount_micros) FILTER (WHERE amount_micros < 0), 0)
-        FROM (SELECT amount_micros FROM ({" UNION ALL ".join(walks)}) AS walk LIMIT {TOTALS_MAX + 1:d}) AS found
+        FROM (SELECT amount_micros FROM ({" UNION ALL ".join(walks)}) AS walk{asked.sorted()}) AS found
     """  # noqa: S608
-    count, credits_micros, debits_micros = (await connection.execute(text(statement), question.parameters)).one()
+    count, credits_micros, debits_micros = (await connection.execute(_statement(statement), parameters)).one()
     if count > TOTALS_MAX:
         return Totals(TOTALS_MAX, True, 0, 0)
     return Totals(count, False, int(credits_micros), int(debits_micros))
 
 
-async def _question(
-    connection: AsyncConnection, wallet: WalletState, wanted: EntryFilter, window: Window, *, in_time: bool
-) -> _Question:
+async def _walks(connection: AsyncConnection, wallet: WalletState, asked: _Asked) -> tuple[list[str], dict[str, Any]]:
+    """The SELECTs, of sequences and amounts, that meet every line of the answer, and their parameters."""
+    wanted, window = asked.wanted, asked.window
     keys: dict[str, Any] = {"root_id": wallet.root_id, "wallet_id": wallet.id}
-    indexed_to = 0
+    parameters: dict[str, Any] = dict(keys)
+    if asked.place is not None:
+        parameters |= {"place_amount": asked.place.amount_micros, "place": asked.place.sequence}
+    walks: list[str] = []
     # The ledger's own key serves lines in the order of time.
-    if not (wanted.is_empty and in_time):
-        await connection.execute(_OPEN, {"wallet_id": str(wallet.id)})
-        indexed_to = (await connection.execute(_PROGRESS, keys)).scalar_one()
-    middle = max(window.after, min(window.to, indexed_to))
-    indexed_items = latest_items = Items()
-    if wanted.names_items and middle > window.after:
-        indexed_items = await _indexed_items(connection, keys, wanted)
-    if wanted.names_items and middle < window.to:
-        latest = await connection.execute(_LATEST_ITEMS, {**keys, "after": middle, "to": window.to})
-        latest_items = matching_items(wanted, latest.scalars())
-    parameters = {**keys, "after": window.after, "middle": middle, "to": window.to, **_values(wanted)}
-    branches: tuple[_Branch, ...] = ()
-    if middle > window.after and not (wanted.items and not indexed_items.wanted):
-        branches, more = await _branches(connection, keys, wanted, indexed_items)
-        parameters |= more
-    return _Question(wanted, window, middle, indexed_items, latest_items, branches, parameters)
+    if not (wanted.is_empty and not (asked.order and asked.order.by_amount)):
+        progress = (await connection.execute(_PROGRESS, keys)).one_or_none()
+        if progress is not None and progress.sequence > window.after:
+            asked = replace(asked, copied_to=min(window.to, progress.sequence))
+            span = Window(window.after, asked.copied_to)
+            copied = await _copied(connection, keys, wanted, progress, span)
+            look = routes.Look(copied, span, asked.order or Order.NEWEST, asked.limit)
+            parts = [each for part in routes.parts_of(wanted) for each in await _items(connection, keys, wanted, part)]
+            for number, (part, items) in enumerate(parts):
+                route = choose(routes.routes_of(part, wanted, items, look))
+                if route.streams:
+                    walks.append(_walk(route, asked, f"_{number}"))
+                    parameters |= _values(route, asked, f"_{number}")
+    if asked.copied_to < window.to:
+        latest = await _latest(connection, keys, asked)
+        if latest is not None:
+            walks.append(latest[0])
+            parameters |= latest[1]
+    return walks, parameters
 
 
-async def _indexed_items(connection: AsyncConnection, keys: dict[str, Any], wanted: EntryFilter) -> Items:
-    # No text of the books holds a NUL, and none may be asked for.
-    parts = [part for part in wanted.items if "\0" not in part]
-    searched = "" if "\0" in wanted.searched_text else wanted.searched_text
-    rows = (await connection.execute(_ITEM_IDS, {**keys, "parts": parts, "searched": searched})).all()
-    return Items(tuple(row.item_id for row in rows if row.wanted), tuple(row.item_id for row in rows if row.found))
+async def _copied(
+    connection: AsyncConnection, keys: dict[str, Any], wanted: EntryFilter, progress: Any, span: Window
+) -> Copied:
+    """What is known of the copied lines, as far as the question, within `span`, is about it."""
+    days: dict[Stream, None] = {}
+    for number in {wanted.number, wanted.search.number if wanted.search else ""}:
+        if number and len(number) <= ORDER_DAY_CHARACTERS:
+            begins = {"number": number, "number_end": after_prefix(number), "after": span.after, "to": span.to}
+            rows = (await connection.execute(_DAYS, {**keys, **begins})).all()
+            days.update(dict.fromkeys(map(Stream._make, rows)))
+    return Copied(progress.sequence, progress.lines, tuple(days))
 
 
-def _values(wanted: EntryFilter) -> dict[str, Any]:
-    """The parameters that the conditions of both halves share."""
-    values: dict[str, Any] = {}
-    if wanted.types:
-        values["types"] = sorted(wanted.types)
-    if wanted.number:
-        values |= {"number": wanted.number, "number_end": after_prefix(wanted.number)}
-    if wanted.cloud_phone_id:
-        values["phone"] = wanted.cloud_phone_id
+async def _items(
+    connection: AsyncConnection, keys: dict[str, Any], wanted: EntryFilter, part: Part
+) -> list[tuple[Part, Items | None]]:
+    """A part with its items. Where they are many, apart from it the types of which there are few items at all."""
+    if not part.is_of_items or routes.is_narrow(part, wanted):
+        return [(part, None)]
+    matches, values = _matches(wanted, part), {**keys, **_texts(wanted), "limit": _ITEMS_MAX + 1}
+    among = " OR ".join(f"lines[{type_:d}] > 0" for type_ in sorted(part.types))
+    row = (await connection.execute(_statement(_MATCHING.format(among=f"({among})", matches=matches)), values)).one()
+    if row.found <= _ITEMS_MAX:
+        return [(part, _items_of(row))]
+    statement = _statement(_MATCHING_OF_TYPE.format(matches=matches))
+    rows = await connection.execute(statement, {**values, "types": sorted(part.types), "few": _ITEMS_OF_TYPE + 1})
+    few = {of.type: _items_of(of) for of in rows if of.is_few}
+    found: list[tuple[Part, Items | None]] = [(replace(part, types=frozenset({type_})), few[type_]) for type_ in few]
+    many = part.types - few.keys()
+    return [*found, (replace(part, types=many), Items(None, row[-4:]))] if many else found
+
+
+def _items_of(row: Any) -> Items:
+    lines = zip(row.lines_1 or (), row.lines_2 or (), row.lines_3 or (), row.lines_4 or (), strict=True)
+    return Items(dict(zip(row.ids or (), lines, strict=True)), row[-4:])
+
+
+def _texts(wanted: EntryFilter) -> dict[str, str]:
+    """What items are searched for, as patterns. No text of the books holds a NUL, and none may be asked for."""
+    texts = {f"part_{number}": part for number, part in enumerate(wanted.items)}
     if wanted.search:
-        values["search_types"] = sorted(wanted.search.types)
-        if wanted.search.number:
-            values |= {"search_number": wanted.search.number, "search_number_end": after_prefix(wanted.search.number)}
-    return values
+        texts["searched"] = wanted.search.text
+    return {name: f"%{_plain(part)}%" for name, part in texts.items() if "\0" not in part}
 
 
-async def _branches(
-    connection: AsyncConnection, keys: dict[str, Any], wanted: EntryFilter, items: Items
-) -> tuple[tuple[_Branch, ...], dict[str, Any]]:
-    """The walks that meet every line of the copied half that the filter leaves, and their parameters."""
-    allowed = wanted.types or _ALL_TYPES
-    if wanted.cloud_phone_id:
-        return (_Branch("x.cloud_phone_id = :phone AND x.cloud_phone_id <> ''"),), {}
-    if wanted.number:
-        branch, more = await _by_number(connection, keys, wanted.number, "number")
-        if branch is not None:
-            return (branch,), more
-    if wanted.items and len(items.wanted) * len(allowed) <= _WALKS_MAX:
-        return (_BY_PAIR,), _pairs(items.wanted, allowed)
-    if wanted.search is not None:
-        found = await _by_search(connection, keys, wanted, items, allowed)
-        if found is not None:
-            return found
-    return (_BY_TYPE,), {"walk_types": sorted(allowed)}
+def _plain(part: str) -> str:
+    """A part of a pattern that stands for itself."""
+    return "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in part)
 
 
-_BY_PAIR = _Branch(
-    "x.item_id = g.item_id AND x.type = g.type",
-    "unnest(CAST(:pair_items AS integer[]), CAST(:pair_types AS smallint[])) AS g (item_id, type)",
-)
-_BY_TYPE = _Branch("x.type = g.type", "unnest(CAST(:walk_types AS smallint[])) AS g (type)")
-_NEITHER = (
-    " AND NOT x.item_id = ANY (CAST(:found AS integer[])) AND NOT x.type = ANY (CAST(:search_types AS smallint[]))"
-)
+def _matches(wanted: EntryFilter, part: Part) -> str:
+    """Whether `search_items i` has an item of the part."""
+    texts = _texts(wanted)
+    parts = [f"i.folded LIKE :{name}" for name in texts if name != "searched"]
+    matches = [f"({' OR '.join(parts) or 'false'})"] if part.is_wanted else []
+    if part.is_found is not None:
+        finds = "i.folded LIKE :searched" if "searched" in texts else "false"
+        matches.append(finds if part.is_found else f"NOT {finds}")
+    return " AND ".join(matches)
 
 
-def _pairs(item_ids: tuple[int, ...] | tuple[str, ...], types: frozenset[int]) -> dict[str, Any]:
-    pairs = [(item_id, type_) for item_id in item_ids for type_ in sorted(types)]
-    return {"pair_items": [pair[0] for pair in pairs], "pair_types": [pair[1] for pair in pairs]}
+def _walk(route: Route, asked: _Asked, name: str) -> str:
+    """The SELECT of one part: its streams, each read along its index in the order asked for and no longer."""
+    streams = f"""
+        unnest(CAST(:key{name} AS {"text" if route.by is By.DAY else "integer"}[]), CAST(:type{name} AS smallint[]),
+               CAST(:after{name} AS bigint[]), CAST(:to{name} AS bigint[])) AS g (key, type, after, upto)
+    """
+    stream = f"""
+        SELECT x.sequence, x.amount_micros FROM line_search x
+        WHERE x.root_id = :root_id AND x.wallet_id = :wallet_id AND x.sequence > g.after AND x.sequence <= g.upto
+            AND {" AND ".join(_checks(route, asked.wanted, name))}{asked.behind("x.")}
+    """  # noqa: S608
+    if asked.order is None:
+        return f"(SELECT w.* FROM {streams} CROSS JOIN LATERAL ({stream}) AS w LIMIT {asked.limit:d})"  # noqa: S608
+    if route.gathers:
+        every = f"SELECT w.* FROM {streams} CROSS JOIN LATERAL ({stream} OFFSET 0) AS w"  # noqa: S608
+        return f"({every}{asked.sorted('w.')})"
+    page_of_each = f"{stream}{asked.sorted('x.')}"
+    if len(route.streams) <= routes.FEW_STREAMS:
+        return f"(SELECT w.* FROM {streams} CROSS JOIN LATERAL ({page_of_each}) AS w)"  # noqa: S608
+    return _first_of_many(asked, streams, stream)
 
 
-async def _by_number(
-    connection: AsyncConnection, keys: dict[str, Any], number: str, name: str
-) -> tuple[_Branch | None, dict[str, Any]]:
-    """Numbers of a part of a day by the number, of whole days by the day; None for too many days."""
-    if len(number) > ORDER_DAY_CHARACTERS:
-        return _Branch(f"x.number <> '' AND x.number >= :{name} AND x.number < :{name}_end"), {}
-    days = await connection.execute(
-        _DAYS, {**keys, "number": number, "number_end": after_prefix(number), "limit": _DAYS_MAX + 1}
-    )
-    found = list(days.scalars())
-    if len(found) > _DAYS_MAX:
-        return None, {}
-    drive = "unnest(CAST(:days AS text[])) AS g (day)"
-    return _Branch("x.number <> '' AND x.number_day = g.day", drive), {"days": found}
-
-
-async def _by_search(
-    connection: AsyncConnection, keys: dict[str, Any], wanted: EntryFilter, items: Items, allowed: frozenset[int]
-) -> tuple[tuple[_Branch, ...], dict[str, Any]] | None:
-    """A walk for each of the three ways of being found; None where one of them goes nearly everywhere."""
-    search = wanted.search
-    if search is None:
-        return None
-    others = allowed - search.types
-    if len(items.found) * len(others) > _WALKS_MAX:
-        return None
-    branches, parameters = [_BY_PAIR], _pairs(items.found, others)
-    if search.types & allowed:
-        branches.append(_BY_TYPE)
-        parameters["walk_types"] = sorted(search.types & allowed)
-    if search.number:
-        branch, more = await _by_number(connection, keys, search.number, "search_number")
-        if branch is None:
-            return None
-        branches.append(replace(branch, where=f"{branch.where} {_NEITHER}"))
-        parameters |= more
-    return tuple(branches), parameters
-
-
-def _walks(question: _Question, order: Order | None, place: Place | None, limit: int | None) -> list[str]:
-    """The SELECTs, one a branch and one for the ledger's last lines, each in the order asked for and no longer."""
-    wanted, parameters = question.wanted, question.parameters
-    end = "" if order is None else f" ORDER BY {_sorting(order, '{0}')} LIMIT {limit:d}"
-    behind = ""
-    if place is not None and order is not None and order.by_amount:
-        parameters |= {"place_amount": place.amount_micros, "place": place.sequence}
-        behind = f" AND ({{0}}amount_micros, {{0}}sequence) {'<' if order.descends else '>'} (:place_amount, :place)"
-    walks = []
-    if question.branches:
-        parameters |= {"wanted": list(question.indexed_items.wanted), "found": list(question.indexed_items.found)}
-    for branch in question.branches:
-        conditions = " AND ".join((branch.where, *_conditions(wanted, _COPIED)))
-        walk = f"""
-            SELECT x.sequence, x.amount_micros FROM line_search x
-            WHERE x.root_id = :root_id AND x.wallet_id = :wallet_id AND x.sequence > :after AND x.sequence <= :middle
-                AND {conditions}{behind.format("x.")}{end.format("x.")}
-        """  # noqa: S608
-        if branch.drive:
-            walk = f"SELECT w.* FROM {branch.drive} CROSS JOIN LATERAL ({walk}) AS w"  # noqa: S608
-        walks.append(f"({walk})")
-    if question.window.to > question.indexed_to and not (wanted.items and not question.latest_items.wanted):
-        walks.append(_latest(question, behind.format("l.") + end.format("l.")))
-    return walks
-
-
-def _latest(question: _Question, end: str) -> str:
-    wanted = question.wanted
-    question.parameters.update(
-        latest_wanted=list(question.latest_items.wanted), latest_found=list(question.latest_items.found)
-    )
-    conditions = _conditions(wanted, _LATEST)
-    of_ledger = bool(wanted.items or wanted.number or wanted.cloud_phone_id or wanted.search)
-    join = _TRANSACTION if of_ledger else ""
+def _first_of_many(asked: _Asked, streams: str, stream: str) -> str:
+    """First the first line of each stream. The page is on the streams whose first lines come first, and none of it
+    comes after the last of those."""
+    if asked.order is None:
+        raise ValueError("lines without an order have no first")
+    columns = ("amount_micros", "sequence") if asked.order.by_amount else ("sequence",)
+    furthest = -_INT64_MAX if asked.order.descends else _INT64_MAX
+    edges = ", ".join(f"coalesce(max({column}), {furthest}) AS {column}" for column in columns)
+    line, last = (", ".join(f"{row}.{column}" for column in columns) for row in ("x", "edge"))
+    up_to = f" AND ({line}) {'>=' if asked.order.descends else '<='} ({last})"
     return f"""(
-        SELECT l.sequence, l.amount_micros FROM lines l {join}
-        WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence > :middle AND l.sequence <= :to
-            {"".join(f" AND {condition}" for condition in conditions)}{end}
+        WITH first AS MATERIALIZED (
+            SELECT g.*, w.* FROM {streams} CROSS JOIN LATERAL ({stream} ORDER BY {asked.sorting("x.")} LIMIT 1) AS w
+            {asked.sorted("w.")}
+        ), edge AS MATERIALIZED (
+            SELECT {edges} FROM (
+                SELECT * FROM first ORDER BY {asked.sorting()} OFFSET {asked.limit - 1:d} LIMIT 1
+            ) AS last
+        )
+        SELECT w.* FROM edge CROSS JOIN first AS g CROSS JOIN LATERAL ({stream}{up_to}{asked.sorted("x.")}) AS w
     )"""  # noqa: S608
 
 
-def _conditions(wanted: EntryFilter, columns: _Columns) -> list[str]:
-    """The whole filter but its instants."""
-    item, type_, number, prefix = columns.item, columns.type, columns.number, columns.prefix
-    conditions = []
+def _checks(route: Route, wanted: EntryFilter, name: str) -> list[str]:
+    """The key of a stream, and all of the filter that the streams do not say by themselves."""
+    part = route.part
+    checks = [_KEYS[route.by]]
+    if part.asks_for_items and route.by is not By.ITEM:
+        checks.append(_ITEM_OF_LINE.format(matches=_matches(wanted, part)))
+    if part.number and route.by is not By.DAY:
+        checks.append(f"x.number >= :number{name} AND x.number < :number_end{name}")
+    if route.by in (By.NUMBER, By.PHONE) and part.types != routes.ALL_TYPES:
+        checks.append(f"x.type = ANY (CAST(:types{name} AS smallint[]))")
+    if wanted.cloud_phone_id and route.by is not By.PHONE:
+        checks.append("x.cloud_phone_id = :phone")
+    return checks
+
+
+def _values(route: Route, asked: _Asked, name: str) -> dict[str, Any]:
+    part = route.part
+    values: dict[str, Any] = {
+        f"key{name}": [stream.key for stream in route.streams],
+        f"type{name}": [stream.type for stream in route.streams],
+        f"after{name}": [stream.after for stream in route.streams],
+        f"to{name}": [stream.to for stream in route.streams],
+    }
+    if part.number:
+        values |= {f"number{name}": part.number, f"number_end{name}": after_prefix(part.number)}
+    if asked.wanted.cloud_phone_id:
+        values["phone"] = asked.wanted.cloud_phone_id
+    return {**values, **_texts(asked.wanted), f"types{name}": sorted(part.types)}
+
+
+async def _latest(
+    connection: AsyncConnection, keys: dict[str, Any], asked: _Asked
+) -> tuple[str, dict[str, Any]] | None:
+    """The SELECT of the lines that are not copied; None where none of them is of an item that is asked for."""
+    wanted = asked.wanted
+    values: dict[str, Any] = {"latest_after": asked.copied_to, "latest_to": asked.window.to}
+    if wanted.names_items:
+        items = await connection.execute(_LATEST_ITEMS, {**keys, "after": asked.copied_to, "to": asked.window.to})
+        named = matching_items(wanted, items.scalars())
+        if wanted.items and not named.wanted:
+            return None
+        values |= {"latest_wanted": list(named.wanted), "latest_found": list(named.found)}
+    for name, number in (("number", wanted.number), ("searched_number", wanted.search.number if wanted.search else "")):
+        if number:
+            values |= {f"latest_{name}": number, f"latest_{name}_end": after_prefix(number)}
+    checks = "".join(f" AND {check}" for check in _latest_checks(wanted))
+    join = _TRANSACTION if wanted.items or wanted.number or wanted.cloud_phone_id or wanted.search else ""
+    statement = f"""(
+        SELECT l.sequence, l.amount_micros FROM lines l {join}
+        WHERE l.root_id = :root_id AND l.wallet_id = :wallet_id AND l.sequence > :latest_after
+            AND l.sequence <= :latest_to{checks}{asked.behind("l.")}{asked.sorted("l.")}
+    )"""  # noqa: S608
     if wanted.types:
-        conditions.append(f"{type_} = ANY (CAST(:types AS smallint[]))")
-    if wanted.items:
-        conditions.append(f"{item} = ANY (CAST(:{prefix}wanted AS {columns.item_type}[]))")
-    if wanted.number:
-        conditions.append(f"({number} >= :number AND {number} < :number_end)")
+        values["latest_types"] = sorted(wanted.types)
+    if wanted.search:
+        values["latest_search_types"] = sorted(wanted.search.types)
     if wanted.cloud_phone_id:
-        conditions.append("cloud_phone_id = :phone")
+        values["phone"] = wanted.cloud_phone_id
+    return statement, values
+
+
+def _latest_checks(wanted: EntryFilter) -> list[str]:
+    """The whole filter but its instants."""
+    number = COMPACT_NUMBER.format(column="t.order_number")
+    checks = []
+    if wanted.types:
+        checks.append("l.type = ANY (CAST(:latest_types AS smallint[]))")
+    if wanted.items:
+        checks.append("t.item = ANY (CAST(:latest_wanted AS text[]))")
+    if wanted.number:
+        checks.append(f"({number} >= :latest_number AND {number} < :latest_number_end)")
+    if wanted.cloud_phone_id:
+        checks.append("t.cloud_phone_id = :phone")
     if wanted.search:
         ways = [
-            f"{item} = ANY (CAST(:{prefix}found AS {columns.item_type}[]))",
-            f"{type_} = ANY (CAST(:search_types AS smallint[]))",
+            "t.item = ANY (CAST(:latest_found AS text[]))",
+            "l.type = ANY (CAST(:latest_search_types AS smallint[]))",
         ]
         if wanted.search.number:
-            ways.append(f"({number} >= :search_number AND {number} < :search_number_end)")
-        conditions.append(f"({' OR '.join(ways)})")
-    return conditions
-
-
-def _sorting(order: Order, prefix: str = "") -> str:
-    direction = "DESC" if order.descends else "ASC"
-    columns = ("amount_micros", "sequence") if order.by_amount else ("sequence",)
-    return ", ".join(f"{prefix}{column} {direction}" for column in columns)
+            ways.append(f"({number} >= :latest_searched_number AND {number} < :latest_searched_number_end)")
+        checks.append(f"({' OR '.join(ways)})")
+    return checks

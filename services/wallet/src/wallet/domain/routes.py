@@ -1,0 +1,247 @@
+"""How the copied lines of a wallet are walked to answer a question: which ways there are, and the cheapest. Pure.
+
+A question falls into *parts*, none of which has a line in common with another: items and types times the beginning of
+an order number. A part is met on *streams*, each sorted by an index. A route decides how fast an answer is, never what
+it is: whatever its streams do not say by themselves is checked line by line.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from wallet.domain.ledger import LineType
+from wallet.domain.search import ORDER_DAY_CHARACTERS, EntryFilter, Order, Window
+
+ALL_TYPES = frozenset(int(each) for each in LineType)
+# Fewer streams are read side by side; of more, only those that have the first lines.
+FEW_STREAMS = 4
+# So many are always tried one by one.
+_FEW_ITEMS = 100
+
+# Microseconds, measured: to find a place in an index, to read on by an entry, to look at its row, to look up what its
+# item is called, to sort it among others.
+_SEEK, _ENTRY, _ROW, _ITEM, _SORT = 6.0, 0.15, 1.0, 2.0, 0.3
+
+
+class By(StrEnum):
+    """What the streams of a route have in common."""
+
+    TYPE = "type"
+    ITEM = "item"
+    DAY = "day"
+    NUMBER = "number"
+    PHONE = "phone"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Items of a part: `lines` of each, of type 1, 2, 3, 4; None where they are many.
+
+    `at_least` are the lines of all, or of some of the many.
+    """
+
+    lines: Mapping[int, Sequence[int]] | None
+    at_least: Sequence[int]
+
+
+class Stream(NamedTuple):
+    """Lines of one key (an item, a day, or nothing) and type, `after` < sequence <= `to`, about `lines` of them."""
+
+    key: int | str
+    type: int
+    after: int
+    to: int
+    lines: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What is known of the copied lines: up to which sequence there are, how many of type 1, 2, 3, 4, and where in the
+    window that is looked at the lines of an order's day lie.
+    """
+
+    sequence: int
+    lines: Sequence[int]
+    days: Sequence[Stream] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At the copied lines within `window`, in this order, until there are `limit`."""
+
+    copied: Copied
+    window: Window
+    order: Order
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Lines of these types, whose item the filter wants (as far as `is_wanted`), and the search box finds or does not
+    (None: either), and whose number begins so.
+    """
+
+    types: frozenset[int]
+    number: str = ""
+    is_wanted: bool = False
+    is_found: bool | None = None
+
+    @property
+    def asks_for_items(self) -> bool:
+        """The text of an item decides whether a line is in it."""
+        return self.is_wanted or self.is_found is not None
+
+    @property
+    def is_of_items(self) -> bool:
+        """It is worth to know which items these are: not where they are all but a few."""
+        return self.is_wanted or self.is_found is True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A part, the streams on which it is met, and how.
+
+    `gathers`: everything on the streams is read and then sorted; otherwise they are read in the order asked for, until
+    there is a page.
+    """
+
+    part: Part
+    by: By
+    streams: Sequence[Stream]
+    gathers: bool
+    cost: float
+
+
+def parts_of(wanted: EntryFilter) -> list[Part]:
+    """The parts of a question."""
+    types, search, wants = wanted.types or ALL_TYPES, wanted.search, bool(wanted.items)
+    if search is None:
+        return [Part(types, wanted.number, wants)]
+    others = types - search.types
+    parts = [Part(types & search.types, wanted.number, wants), Part(others, wanted.number, wants, is_found=True)]
+    number = _both(wanted.number, search.number) if search.number else None
+    if number is not None:
+        parts.append(Part(others, number, wants, is_found=False))
+    return [part for part in parts if part.types]
+
+
+def routes_of(part: Part, wanted: EntryFilter, items: Items | None, look: Look) -> list[Route]:
+    """Every way to the lines of a part; `items` are its, as far as it is worth to know them."""
+    if is_narrow(part, wanted):
+        return [_whole(part, By.PHONE if wanted.cloud_phone_id else By.NUMBER, look.window)]
+    share = 1.0
+    if items is not None:
+        of_types = sum(look.copied.lines[type_ - 1] for type_ in part.types)
+        share = min(1.0, sum(items.at_least[type_ - 1] for type_ in part.types) / max(1, of_types))
+    return [*_by_key(part, items, share, look), *_by_day(part, share, look)]
+
+
+def is_narrow(part: Part, wanted: EntryFilter) -> bool:
+    """There are few lines of a phone, or of a number that says more than its day, whatever else is asked for."""
+    return bool(wanted.cloud_phone_id) or len(part.number) > ORDER_DAY_CHARACTERS
+
+
+def cheapest(routes: Sequence[Route]) -> Route:
+    """The one that is expected to take the least time."""
+    return min(routes, key=lambda route: route.cost)
+
+
+def _both(number: str, searched: str) -> str | None:
+    """What begins with both begins with the longer; None where nothing can."""
+    longer, shorter = (number, searched) if len(number) > len(searched) else (searched, number)
+    return longer if longer.startswith(shorter) else None
+
+
+def _whole(part: Part, by: By, window: Window) -> Route:
+    """One stream, of few lines whatever they are."""
+    return Route(part, by, (Stream(0, 0, window.after, window.to, 0),), True, 0)
+
+
+def _by_key(part: Part, items: Items | None, share: float, look: Look) -> list[Route]:
+    """By type, or by item and type; between the sequences where numbers of the days asked for are."""
+    copied, days = look.copied, _days(part, look)
+    windows = _windows(days) if part.number else dict.fromkeys(sorted(part.types), look.window)
+    by_type = [
+        _stream(0, type_, span, lines, copied) for type_, span in windows.items() if (lines := copied.lines[type_ - 1])
+    ]
+    kept = 1.0
+    if part.number:
+        kept = min(1.0, sum(day.lines for day in days) / max(1.0, sum(stream.lines for stream in by_type)))
+    routes = _ways(part, By.TYPE, by_type, kept * share, look)
+    if items is None or items.lines is None or _too_many(items.lines, windows, routes):
+        return routes
+    by_item = [
+        _stream(item, type_, span, lines, copied)
+        for item, of_types in sorted(items.lines.items())
+        for type_, span in windows.items()
+        if (lines := of_types[type_ - 1])
+    ]
+    return [*routes, *_ways(part, By.ITEM, by_item, kept, look)]
+
+
+def _too_many(items: Sized, windows: Sized, routes: Sequence[Route]) -> bool:
+    """Not worth the thought: to find the places alone would take longer."""
+    return len(items) > _FEW_ITEMS and len(items) * len(windows) * _SEEK > 3 * cheapest(routes).cost
+
+
+def _by_day(part: Part, share: float, look: Look) -> list[Route]:
+    if not part.number:
+        return []
+    days = _days(part, look)
+    gathered = _gathered(part, By.DAY, days)
+    # No index has a day's lines by amount.
+    return [gathered] if look.order.by_amount else [gathered, _walked(part, By.DAY, days, share, look.limit)]
+
+
+def _days(part: Part, look: Look) -> list[Stream]:
+    number, types = part.number, part.types
+    return [day for day in look.copied.days if day.type in types and str(day.key).startswith(number)]
+
+
+def _windows(days: Iterable[Stream]) -> dict[int, Window]:
+    """Of each type, where its lines are."""
+    windows: dict[int, tuple[int, int]] = {}
+    for _, type_, after, to, _ in days:
+        first, last = windows.get(type_, (after, to))
+        windows[type_] = (min(first, after), max(last, to))
+    return {type_: Window(*span) for type_, span in sorted(windows.items())}
+
+
+def _ways(part: Part, by: By, streams: list[Stream], kept: float, look: Look) -> list[Route]:
+    """To gather all of the streams, or to walk along them, when a share of `kept` of their lines passes."""
+    gathered = _gathered(part, by, streams)
+    walked = _walked(part, by, streams, kept, look.limit)
+    if not look.order.by_amount:
+        return [gathered, walked]
+    # In the order of amounts a window is met line by line, but without a look at the rows outside it.
+    entries = 0.0
+    for stream in streams:
+        within = (stream.to - stream.after) / look.copied.sequence
+        per_line = 1 / max(within * kept, 1e-9)
+        entries += min(stream.lines / max(within, 1e-9), per_line * (1 + look.limit / len(streams)))
+    return [gathered, replace(walked, cost=walked.cost + entries * _ENTRY)]
+
+
+def _walked(part: Part, by: By, streams: Sequence[Stream], kept: float, limit: int) -> Route:
+    """Costs of a walk that ends with a page, of lines of which a share of `kept` passes."""
+    per_line = 1 / max(kept, 1e-9)
+    twice = len(streams) > FEW_STREAMS
+    first = sum(min(stream.lines, per_line if twice else per_line * limit) for stream in streams)
+    rows = first + (min(sum(stream.lines for stream in streams), per_line * limit) if twice else 0)
+    seeks = len(streams) + (min(len(streams), limit) if twice else 0)
+    return Route(part, by, streams, False, seeks * _SEEK + rows * _per_row(part, by))
+
+
+def _gathered(part: Part, by: By, streams: Sequence[Stream]) -> Route:
+    lines = sum(stream.lines for stream in streams)
+    return Route(part, by, streams, True, len(streams) * _SEEK + lines * (_per_row(part, by) + _SORT))
+
+
+def _per_row(part: Part, by: By) -> float:
+    return _ROW + _ITEM if part.asks_for_items and by is not By.ITEM else _ROW
+
+
+def _stream(key: int, type_: int, window: Window, lines: int, copied: Copied) -> Stream:
+    """Of a key with so many lines in the whole wallet."""
+    return Stream(key, type_, window.after, window.to, lines * (window.to - window.after) / copied.sequence)
