@@ -338,7 +338,7 @@ Global___AdjustmentPosted: _TypeAlias = AdjustmentPosted  # noqa: Y015
 
 @_typing.final
 class TopUpFailed(_message.Message):
-    """A top-up will not come. Of an automatic one: each try that failed."""
+    """A top-up will not come. Of an automatic one: each try that failed. One that was canceled is not told."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
