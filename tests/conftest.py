@@ -1,5 +1,6 @@
 """Fixtures of the tests that use the whole house."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_stack.layout import PARTS
 from local_stack.stack import Stack
 
 from tests.system.world import World
@@ -18,6 +20,9 @@ Verify = Callable[[], dict[str, Any]]
 @pytest.fixture
 async def world(running_stack: Stack) -> AsyncIterator[World]:
     """Clients of the five running services."""
+    # A test that failed may have left something down: that is its own failure, and nobody else's.
+    if any(running_stack.pid(part) is None for part in PARTS):
+        await asyncio.to_thread(running_stack.up)
     made = World(running_stack)
     yield made
     await made.close()
