@@ -7,6 +7,7 @@ import random
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import quantiles
 
 import grpc
@@ -19,7 +20,7 @@ from servicekit.clock import SYSTEM_CLOCK
 
 from bench.harness import Effort, Figure, Measured, Progress, Row, interleave
 from bench.orders_world import NAMES, VIEWERS, name, seed
-from bench.own_stack import own_stack
+from bench.own_stack import seeded_stack
 
 # 10 million is the promise; FARTHING_BENCH_ORDERS takes another count where time is short.
 ORDERS = int(os.environ.get("FARTHING_BENCH_ORDERS", "10000000"))
@@ -44,14 +45,19 @@ def measure(effort: Effort, progress: Progress) -> Measured:
     with ExitStack() as both:
         sides = []
         for count in (ORDERS, FEW):
-            stack = both.enter_context(own_stack(progress, ["orders"]))
-            seed(stack, count, progress)
+            fill = partial(seed, count=count, progress=progress)
+            stack = both.enter_context(seeded_stack(progress, "orders", f"orders-{count}", fill))
             stack.start("orders")
             sides.append((stack, count))
+            progress("asking everything once")
+            _pages(stack, count, lambda text: None)
         (many, few) = (lambda side=side: _pages(*side, progress) for side in sides)
         rounds = interleave(effort, many, few, progress)
         worst = max(each.ours.value for each in rounds)
-        notes = [f"{QUERIES} filters a round; the slowest round's p99 is {worst:.1f} ms, 30 ms is promised"]
+        notes = [
+            f"{QUERIES} filters a round; the slowest round's p99 is {worst:.1f} ms, 30 ms is promised",
+            "asked once before: it is the work that is measured, and not the disk",
+        ]
         return Measured(rounds, notes)
 
 

@@ -12,7 +12,7 @@ from orders.domain.search import product_name
 
 from bench.harness import Progress
 from bench.ledger_world import _organization, counted_id
-from bench.own_stack import run, superuser_url
+from bench.own_stack import indexes_afterwards, run, superuser_url
 
 PLATFORM, PARTNER, RESELLER, CUSTOMER = 1, 1_000_000, 2_000_000, 3_000_000
 PARTNERS = 50
@@ -59,11 +59,13 @@ async def _seed(stack: Stack, count: int, progress: Progress) -> None:
             for entry in (product_name(_TYPES[number % 3], name(number)),)
         ]
         await connection.copy_records_to_table("bench_names", records=names)
-        for first in range(0, count, CHUNK):
-            for statement in _ROWS:
-                await connection.execute(statement, first, min(first + CHUNK, count))
-            progress(f"{min(first + CHUNK, count):,} of {count:,} orders")
+        async with indexes_afterwards(connection, ("orders", "order_search"), progress):
+            for first in range(0, count, CHUNK):
+                for statement in _ROWS:
+                    await connection.execute(statement, first, min(first + CHUNK, count))
+                progress(f"{min(first + CHUNK, count):,} of {count:,} orders")
         await connection.execute(_NAME_ROWS)
+        progress("VACUUM ANALYZE")
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
@@ -102,26 +104,27 @@ FROM (SELECT n, bench_draw(n, 1, {CUSTOMERS}) AS customer, bench_draw(n, 2, {NAM
 CROSS JOIN LATERAL (
     SELECT CASE WHEN customer % 2 = 1 THEN 0 ELSE 1 + customer / 2 % ({PARTNERS} - 1) END AS partner) AS p;
 """
+# What is pending stays so: nobody is to cancel it, or to ask wallet, while lists are measured.
+_WAIT = "interval '100 years'"
 _ROWS = (
     "INSERT INTO bench_numbers SELECT generate_series($1::bigint, $2::bigint - 1)",
     f"""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
         payer_email, payment_method, currency, transaction_id, paid_at, canceled_at, cancel_note, charge_lease_until,
         top_up_ended_at, created_at, total_micros, payment_due_at, cloud_phone_id, cloud_phone_name, powered_up_at,
-        powered_down_at, name_ids)
+        powered_down_at)
     SELECT bench_id({PARTNER} + partner), o.id,
         'FA-' || to_char(created_at, 'YYMMDD') || '-' || lpad(upper(to_hex(n * 7919 % 4294967296)), 8, '0'),
         state, (ARRAY['PROXY', 'PACKAGE', 'CLOUD_PHONE'])[type + 1], bench_id({CUSTOMER} + customer),
         bench_id({RESELLER} + partner), 's', 'Bea Buyer', 'bea@customer.example', method, 'USD',
         CASE WHEN state = 'COMPLETED' AND type <> 2 THEN o.id END,
         CASE WHEN state = 'COMPLETED' THEN created_at END, CASE WHEN state = 'CANCELED' THEN created_at END,
-        CASE WHEN state = 'CANCELED' THEN 'Not paid' END, created_at,
+        CASE WHEN state = 'CANCELED' THEN 'Not paid' END, created_at + {_WAIT},
         CASE WHEN state = 'CANCELED' THEN created_at END, created_at, net,
-        CASE WHEN method <> 'BALANCE' THEN created_at END,
+        CASE WHEN method <> 'BALANCE' THEN created_at + {_WAIT} END,
         CASE WHEN type = 2 THEN 'phone-' || n % 50000 END, CASE WHEN type = 2 THEN 'Pixel' END,
-        CASE WHEN type = 2 THEN created_at END, CASE WHEN type = 2 AND state = 'COMPLETED' THEN created_at END,
-        ARRAY[b.id]
-    FROM bench_orders o JOIN bench_names b ON b.number = product WHERE n >= $1::bigint AND n < $2::bigint
+        CASE WHEN type = 2 THEN created_at END, CASE WHEN type = 2 AND state = 'COMPLETED' THEN created_at END
+    FROM bench_orders o WHERE n >= $1::bigint AND n < $2::bigint
     """,
     f"""
     INSERT INTO order_items (root_id, order_id, position, organization_id, product_id, product_name, sku_id, sku_code,
@@ -141,9 +144,11 @@ _ROWS = (
     WHERE n >= $1::bigint AND n < $2::bigint
     """,
     f"""
-    INSERT INTO order_names (root_id, name_id, created_at, order_id, organization_id)
-    SELECT bench_id({PARTNER} + partner), b.id, created_at, o.id, bench_id({CUSTOMER} + customer)
-    FROM bench_orders o JOIN bench_names b ON b.number = product WHERE n >= $1::bigint AND n < $2::bigint
+    INSERT INTO order_search
+    SELECT o.root_id, o.id, each.name_id, o.class, o.created_at, o.total_micros, o.organization_id, o.seller_id
+    FROM bench_orders b JOIN orders o ON o.root_id = bench_id({PARTNER} + b.partner) AND o.id = b.id
+    JOIN bench_names n ON n.number = b.product CROSS JOIN LATERAL (VALUES (0), (n.id)) AS each(name_id)
+    WHERE b.n >= $1::bigint AND b.n < $2::bigint ORDER BY b.n
     """,
 )
 _NAME_ROWS = f"""

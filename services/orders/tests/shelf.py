@@ -230,9 +230,9 @@ def _line(drawn: random.Random, quantity: int, tier: int) -> TierLine:
 _PHONE = text("""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
                         payer_email, payment_method, currency, total_micros, charge_lease_until, created_at, paid_at,
-                        name_ids, cloud_phone_id, cloud_phone_name, powered_up_at, powered_down_at, fee_count)
+                        cloud_phone_id, cloud_phone_name, powered_up_at, powered_down_at, fee_count)
     VALUES (:root_id, :id, :number, :state, 'CLOUD_PHONE', :organization_id, :seller_id, 's', :payer_name, 'e',
-            'BALANCE', :currency, :total, :created_at, :created_at, :paid_at, :name_ids, :phone_id, 'Pixel',
+            'BALANCE', :currency, :total, :created_at, :created_at, :paid_at, :phone_id, 'Pixel',
             :created_at, :down, 1)
 """)
 _ITEM = text("""
@@ -289,7 +289,6 @@ async def add(shelf: Shelf, order: Order, drawn: random.Random) -> Order:
                 "payer_name": order.payer.name,
                 "currency": order.currency,
                 "total": order.own_tier.gross_micros,
-                "name_ids": names.name_ids(order),
                 "phone_id": order.phone.id,
                 "down": order.phone.powered_down_at,
                 "sku_id": new_id(),
@@ -303,7 +302,7 @@ async def add(shelf: Shelf, order: Order, drawn: random.Random) -> Order:
                 legs = {"tier": tier.number, "buyer_id": tier.buyer_id, "seller_id": tier.seller_id}
                 amounts = {"net": tier.net_micros, "tax": tier.tax_micros}
                 await connection.execute(_FEE_TIER, _of({**phone, **legs, **amounts}, _FEE_TIER))
-            await names.add_names(connection, order)
+            await names.add_search(connection, order)
         else:
             pending = replace(order, state=OrderState.PENDING_PAYMENT)
             assert await orders.add_order(connection, pending, timedelta(hours=1))

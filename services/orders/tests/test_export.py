@@ -20,7 +20,7 @@ from orders.convert.search import filter_from_message, order_order_from_number
 from orders.domain.orders import Order, margin_of
 from orders.rpc.order_lists import OrderLists
 from orders.rpc.reads import Reads
-from orders.store import search
+from orders.store import walks
 from servicekit.clock import FixedClock
 from servicekit.paging import Pager
 from servicekit.problems import Problem
@@ -164,7 +164,7 @@ async def test_files_hold_exactly_the_filtered_view(
     shelf: Shelf, format_: int, viewer: str, view: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given orders with names of every kind, when a view is exported, then each cell is what the view has."""
-    monkeypatch.setattr(search, "BATCH", 7)
+    monkeypatch.setattr(walks, "BATCH", 7)
     data = await exported(shelf, viewer, format_, **view)
     rows = csv_rows(data) if format_ == EXPORT_FORMAT_CSV else sheet_rows(data)
     wanted = filter_from_message(view.get("filter", orders_pb2.OrderFilter()), None, None)
@@ -249,7 +249,7 @@ async def test_a_reader_that_goes_away_stops_the_work(
 ) -> None:
     """Given an export under way, when its reader is canceled, then neither files, connections nor tasks stay."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(search, "BATCH", 1)
+    monkeypatch.setattr(walks, "BATCH", 1)
     began = asyncio.Event()
     rpc = OrderLists(Reads(shelf.database, FixedClock(NOW), Pager("a key for tests")))
 

@@ -116,14 +116,17 @@ async def test_the_stores_ask_for_the_scope_themselves(world: World) -> None:
     sibling = Scope(world.sibling.id, world.sibling.organization.root_id)
     own = Scope(world.customer.id, world.customer.organization.root_id)
     seller_id, order_root = world.reseller.id, world.partner.id
+    scopes = ((foreign, 0), (sibling, 0), (own, 1))
+    key = Key(order_root, Place(NOON, UUID(order.id)))
+    for scope, count in scopes:
+        async with world.database.transaction(scope) as connection:
+            assert len(await listing.read_found(connection, [key])) == count
     async with world.database.transaction(EVERYTHING) as connection:
-        for scope, count in ((foreign, 0), (sibling, 0), (own, 1)):
+        for scope, count in scopes:
             prepared = await search.prepare(connection, scope, OrderFilter(), OrderOrder.NEWEST)
             assert prepared is not None
             keys = await search.find_keys(connection, prepared, None, 9)
             assert len(keys) == count
-            key = Key(order_root, Place(NOON, UUID(order.id)))
-            assert len(await listing.read_found(connection, scope, [key])) == count
             assert len(await listing.read_exported(connection, scope, [key], None)) == count
             found = await order_store.find_order(connection, scope, number=order.number)
             assert (found is not None) == bool(count)

@@ -1,6 +1,7 @@
 """Given random orders, when they are looked for, then lists are what looking at each order would give."""
 
 import random
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,8 +20,8 @@ from orders.domain.orders import OrderState, margin_of
 from orders.domain.search import EVERY_NUMBER, OrderFilter, OrderOrder, Place, parse_number_prefix
 from orders.rpc.order_lists import OrderLists
 from orders.rpc.reads import Reads
-from orders.store import listing, search
-from orders.store.search import Route, Search
+from orders.store import listing, search, walks
+from orders.store.walks import Route, Search
 from servicekit.clock import FixedClock
 from servicekit.database import Database
 from servicekit.paging import Pager
@@ -136,19 +137,9 @@ async def test_any_combination_of_filters(
 
 
 def ways(prepared: Search) -> list[Search]:
-    """The search by every route that finds the same."""
-    conditions = prepared.conditions
-    routes = [(Route.GATHER, "names"), (Route.CLASSES, "names"), (Route.ALL, "names")]
-    if "organizations" in conditions:
-        routes.append((Route.ORGANIZATIONS, "names"))
-    if "seller" in conditions and "root" in conditions:
-        routes.append((Route.SELLER, "names"))
-    for about in ("names", "search"):
-        if about in conditions:
-            routes.append((Route.GATHER_NAMES, about))
-            if not prepared.order.by_amount:
-                routes.append((Route.NAMES, about))
-    return [replace(prepared, route=route, names=about) for route, about in routes]
+    """The search by every way that serves it, and by those gathered that it would not gather."""
+    found = walks.walks(prepared)
+    return [prepared.by(walk) for walk in found + [replace(walk, gathered=True) for walk in found]]
 
 
 async def test_every_route_finds_the_same(shelf: Shelf) -> None:
@@ -162,19 +153,19 @@ async def test_every_route_finds_the_same(shelf: Shelf) -> None:
         async with shelf.database.transaction(EVERYTHING) as connection:
             prepared = await search.prepare(connection, shelf.scope(viewer), wanted, order)
             for way in ways(prepared) if prepared else []:
-                used.add(way.route)
+                used.add(way.walk.route)
                 first = await search.find_keys(connection, way, None, 5)
                 rest = await search.find_keys(connection, way, first[-1].place, 999) if first else []
-                assert [key.place.id for key in first + rest] == expected, (way.route, wanted)
+                assert [key.place.id for key in first + rest] == expected, (way.walk, wanted)
                 totals = await listing.find_totals(connection, way, None)
-                assert totals.count == len(expected), (way.route, wanted)
+                assert totals.count == len(expected), (way.walk, wanted)
     assert used == set(Route)
 
 
 async def test_a_scope_of_many_organizations(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a scope of more organizations than streams, when it lists, then it is bounded all the same."""
-    monkeypatch.setattr(search, "MOST_ORGANIZATIONS", 1)
-    monkeypatch.setattr(search, "MOST_NAMES", 1)
+    monkeypatch.setattr(search, "MOST_STREAMS", 1)
+    monkeypatch.setattr(walks, "MOST_STREAMS", 1)
     drawn = random.Random(3)
     for _ in range(40):
         wanted = draw_filter(shelf, drawn, drawn.sample(DIMENSIONS, drawn.randrange(3)))
@@ -408,26 +399,38 @@ async def test_products_of_ten_thousand_letters_are_sold_and_found(world: World)
     assert [each.items[0].product_name for each in found_orders] == names[1:]
 
 
-async def test_the_indexes_serve_the_routes(shelf: Shelf) -> None:
-    """Given no other way than indexes, when each route is planned, then its own index is what it walks along."""
+BY_AMOUNT = (OrderOrder.LARGEST, OrderOrder.SMALLEST)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("viewer", ["", "partner", "customer"])
+async def test_the_indexes_serve_the_routes(shelf: Shelf, viewer: str, order: OrderOrder) -> None:
+    """Given no other way than indexes, when each walk is planned, then its own index is what it goes along."""
+    along = "largest" if order in BY_AMOUNT else "newest"
+    everywhere = "" if viewer else "_everywhere"
     expected = {
-        (Route.ALL, "partner", OrderOrder.NEWEST): "orders_newest",
-        (Route.ALL, "", OrderOrder.NEWEST): "orders_newest_everywhere",
-        (Route.ALL, "partner", OrderOrder.LARGEST): "orders_largest",
-        (Route.ALL, "", OrderOrder.SMALLEST): "orders_largest_everywhere",
-        (Route.ORGANIZATIONS, "customer", OrderOrder.NEWEST): "orders_newest_of",
-        (Route.ORGANIZATIONS, "customer", OrderOrder.LARGEST): "orders_largest_of",
+        Route.ALL: (OrderFilter(), f"{along}{everywhere}"),
+        Route.CLASSES: (OrderFilter(types=frozenset({ProductType.PROXY})), f"class_{along}{everywhere}"),
+        Route.NAMES: (OrderFilter(product_names=("a",)), f"{along}{everywhere}"),
+        Route.SEARCH: (OrderFilter(search="e"), f"{along}{everywhere}"),
     }
-    for (route, viewer, order), index in expected.items():
-        async with shelf.database.transaction(EVERYTHING) as connection:
-            prepared = await search.prepare(connection, shelf.scope(viewer), OrderFilter(), order)
+    if viewer == "customer":
+        expected = {Route.ORGANIZATIONS: (OrderFilter(), f"{along}_of")}
+    if viewer == "partner":
+        expected[Route.SELLER] = (OrderFilter(seller_id=shelf.id("reseller")), f"seller_{along}")
+    async with shelf.database.transaction(EVERYTHING) as connection:
+        for route, (wanted, index) in expected.items():
+            prepared = await search.prepare(connection, shelf.scope(viewer), wanted, order)
             assert prepared is not None
-            for setting in ("enable_seqscan", "enable_sort", "enable_bitmapscan"):
+            walk = next(each for each in walks.walks(prepared) if each.route is route)
+            for setting in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
                 await connection.execute(text(f"SET LOCAL {setting} = off"))
-            query = search._page_sql(replace(prepared, route=route), after=False)
-            parameters = search.used(query, {**prepared.parameters, "count": 5})
+            query = walks.page_sql(prepared.by(walk), after=False)
+            parameters = walks.used(query, {**prepared.parameters, "count": 5, "look": 5})
             plan = (await connection.execute(text("EXPLAIN " + query), parameters)).scalars().all()
-            assert any(f"using {index}" in line for line in plan), "\n".join(plan)
+            # With a single root here, those without one serve as well.
+            either = re.compile(rf"using order_search_{index}(_everywhere)? ")
+            assert any(either.search(line) for line in plan), "\n".join(plan)
 
 
 def micros(money: object) -> int:

@@ -45,6 +45,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
+            # The connection that was used last knows the statements: it has parsed and planned them.
+            pool_use_lifo=True,
             connect_args={"server_settings": self._server_settings, "timeout": 10},
         )
         event.listen(self.engine.sync_engine, "checkin", _note_checkin)

@@ -21,7 +21,12 @@ def order_number(placed_at: datetime, random_bits: int) -> str:
         raise ValueError(f"{random_bits} does not fit {RANDOM_BITS} bits")
     places = range(RANDOM_BITS - 5, -1, -5)
     code = "".join(CODE_ALPHABET[random_bits >> shift & 31] for shift in places)
-    return f"FA-{placed_at.astimezone(UTC):%y%m%d}-{code}"
+    return day_of_number(placed_at) + code
+
+
+def day_of_number(placed_at: datetime) -> str:
+    """What all numbers of orders of that day (UTC) begin with: `FA-261123-`."""
+    return f"FA-{placed_at.astimezone(UTC):%y%m%d}-"
 
 
 def parse_order_number(written: str) -> str | None:

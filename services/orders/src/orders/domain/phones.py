@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from orders.domain.numbers import day_of_number
 from orders.domain.orders import Order, OrderState
 from orders.domain.pricing import Tier
 
@@ -28,7 +29,7 @@ class PhoneMismatchError(ValueError):
 
 
 def check_session(order: Order, session: Order) -> None:
-    """PhoneMismatchError unless the order here is the one that an event's session opens."""
+    """PhoneMismatchError unless the order here is the one that an event's session opens, with a number of its day."""
     same = (
         order.phone is not None
         and session.phone is not None
@@ -38,6 +39,8 @@ def check_session(order: Order, session: Order) -> None:
     )
     if not same:
         raise PhoneMismatchError(f"order {order.number} is not the session of cloud phone that the event tells of")
+    if not session.number.startswith(day_of_number(session.created_at)):
+        raise PhoneMismatchError(f"the number {session.number} is not of the day the phone was powered up")
 
 
 def check_fee(order: Order, fee: RunningFee) -> None:

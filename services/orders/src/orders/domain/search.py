@@ -64,6 +64,10 @@ class Place:
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
+EVERY_NAME = 0
+"""The name that every order has; no product's."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProductName:
     """A name that orders of one type were placed under. `id` follows from type and name, in every root the same."""
@@ -77,7 +81,7 @@ def product_name(type_: ProductType, name: str) -> ProductName:
     """The entry of the dictionary for a name as it stands in an order."""
     folded = fold(name)
     digest = hashlib.sha256(f"{type_.value}\0{folded}".encode()).digest()
-    return ProductName(int.from_bytes(digest[:8], signed=True), type_, folded)
+    return ProductName(int.from_bytes(digest[:8], signed=True) or 1, type_, folded)
 
 
 def product_names(type_: ProductType, items: Iterable[OrderItem]) -> list[ProductName]:
@@ -118,8 +122,6 @@ def order_classes(wanted: OrderFilter) -> list[int]:
 # -- numbers ---------------------------------------------------------------------------------------------------------
 
 _DAY, _CODE = 6, 8
-# A number bears the day it was drawn on, which may be another one than its order's by the time that passed between.
-_DAY_SLACK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class NumberRange:
     first: str
     end: str
     whole: bool
-    # The beginning is one of a day, or of several, and of nothing more.
+    # The beginning is one of a day, or of several, and of nothing more: those created then are those that begin so,
+    # since a number bears the day (UTC) that its order was created on.
     of_days: bool = False
     created_from: datetime | None = None
     created_to: datetime | None = None
@@ -175,7 +178,7 @@ def _days(day: str) -> tuple[datetime, datetime] | None:
     instants = [instant for instant in (_instant(*each) for each in days) if instant is not None]
     if not instants:
         return None
-    return min(instants) - _DAY_SLACK, max(instants) + timedelta(days=1) + _DAY_SLACK
+    return min(instants), max(instants) + timedelta(days=1)
 
 
 def _beginning(digits: str, values: range) -> list[int]:

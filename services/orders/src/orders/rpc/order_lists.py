@@ -22,9 +22,9 @@ from orders.convert.search import filter_from_message, order_order_from_number
 from orders.domain.orders import Order, OrderState, cancel_text
 from orders.domain.search import OrderFilter, OrderOrder, Place
 from orders.rpc.reads import Reads, without_page
-from orders.store import listing, search
+from orders.store import listing, search, walks
 from orders.store.listing import CurrencySum, ListTotals
-from orders.store.search import Key
+from orders.store.walks import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class OrderLists:
         orders: list[Order] = []
         if keys:
             async with self.reads.database.transaction(call.scope) as connection:
-                orders = await listing.read_found(connection, call.scope, keys)
+                orders = await listing.read_found(connection, keys)
         places = {key.place.id: key.place for key in keys}
         messages, token = self.reads.page(
             orders,
@@ -101,11 +101,11 @@ class OrderLists:
         after: Place | None = None
         while found is not None:
             async with database.transaction(EVERYTHING) as connection:
-                keys = await search.find_keys(connection, found, after, search.BATCH)
+                keys = await search.find_keys(connection, found, after, walks.BATCH)
                 rows = await listing.read_exported(connection, call.scope, keys, viewer_id) if keys else []
             reasons = await self._cancel_reasons(call, keys, rows)
             yield [_row(row, reasons, sells) for row in rows]
-            if len(keys) < search.BATCH:
+            if len(keys) < walks.BATCH:
                 return
             after = keys[-1].place
 
@@ -116,7 +116,7 @@ class OrderLists:
             return {}
         async with self.reads.database.transaction(call.scope) as connection:
             wanted = [key for key in keys if key.place.id in canceled]
-            orders = await listing.read_found(connection, call.scope, wanted)
+            orders = await listing.read_found(connection, wanted)
         return {order.id: cancel_text(order, call.principal.organization_id) for order in orders}
 
 

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.domain.orders import Order
-from orders.store.reading import COLUMNS, read_orders
+from orders.store.reading import COLUMNS, KEYS, read_orders
 from orders.store.scopes import within
-from orders.store.search import Key, Search, source, used
+from orders.store.walks import Key, Search, source, used
 
 COUNTED_MOST = 10_000
 
@@ -40,13 +40,13 @@ _SIDE = """
 """
 
 
-async def read_found(connection: AsyncConnection, scope: Scope, keys: Sequence[Key]) -> list[Order]:
-    """The orders of `keys`, in their order; those alone that the scope holds."""
-    conditions, parameters = within(scope, "organization_id")
-    where = " AND ".join([*conditions, "root_id = ANY (:root_ids)", "id = ANY (:ids)"])
-    parameters |= {"root_ids": list({key.root_id for key in keys}), "ids": [key.place.id for key in keys]}
-    query = text(f"SELECT {COLUMNS} FROM orders WHERE {where}")  # noqa: S608 - our own names
-    rows = {row.id: row for row in (await connection.execute(query, parameters)).all()}
+_FOUND = text(f"SELECT {COLUMNS} FROM {KEYS} AS k (root_id, id) JOIN orders USING (root_id, id)")  # noqa: S608
+
+
+async def read_found(connection: AsyncConnection, keys: Sequence[Key]) -> list[Order]:
+    """The orders of `keys`, in their order; those alone that the connection's scope holds."""
+    parameters = {"root_ids": [key.root_id for key in keys], "order_ids": [key.place.id for key in keys]}
+    rows = {row.id: row for row in (await connection.execute(_FOUND, parameters)).all()}
     return await read_orders(connection, [rows[key.place.id] for key in keys if key.place.id in rows])
 
 
@@ -75,7 +75,9 @@ async def find_totals(connection: AsyncConnection, search: Search, viewer_id: UU
     """Counts and sums what the search finds, COUNTED_MOST at most. Needs scope EVERYTHING."""
     query = f"""
         WITH f AS MATERIALIZED (
-            SELECT o.root_id, o.id, o.currency, o.total_micros, o.refunded_micros {source(search)} LIMIT :most + 1
+            SELECT o.root_id, o.id, o.currency, o.total_micros, o.refunded_micros
+            FROM (SELECT s.root_id, s.order_id {source(search, ":most + 1")} LIMIT :most + 1) AS s
+            JOIN orders o ON o.root_id = s.root_id AND o.id = s.order_id
         ), counted AS (SELECT count(*) AS orders FROM f)
         SELECT c.orders, s.* FROM counted c LEFT JOIN (
             SELECT f.currency, sum(f.total_micros) AS total, sum(f.refunded_micros) AS refunded,

@@ -10,7 +10,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.domain.orders import Order, Proxy
-from orders.store.names import add_names, name_ids
+from orders.store.names import add_search
 from orders.store.reading import COLUMNS, read_orders
 from orders.store.scopes import within
 
@@ -18,10 +18,10 @@ from orders.store.scopes import within
 _ADD_ORDER = text("""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
                         payer_email, payment_method, payment_token, payment_due_at, currency, total_micros,
-                        name_ids, cloud_phone_id, cloud_phone_name, powered_up_at, charge_lease_until, created_at)
+                        cloud_phone_id, cloud_phone_name, powered_up_at, charge_lease_until, created_at)
     VALUES (:root_id, :id, :number, :state, :type, :organization_id, :seller_id, :payer_subject, :payer_name,
             :payer_email, :payment_method, :payment_token, :payment_due_at, :currency, :total_micros,
-            :name_ids, :cloud_phone_id, :cloud_phone_name, :powered_up_at, farthing_now() + :lease, :created_at)
+            :cloud_phone_id, :cloud_phone_name, :powered_up_at, farthing_now() + :lease, :created_at)
     ON CONFLICT (root_id, number) DO NOTHING
 """)
 _ADD_ITEM = text("""
@@ -120,7 +120,6 @@ async def add_order(connection: AsyncConnection, order: Order, lease: timedelta)
         "payment_due_at": order.payment.due_at if order.payment else None,
         "currency": order.currency,
         "total_micros": order.own_tier.gross_micros,
-        "name_ids": name_ids(order),
         "cloud_phone_id": order.phone.id if order.phone else None,
         "cloud_phone_name": order.phone.name if order.phone else None,
         "powered_up_at": order.phone.powered_up_at if order.phone else None,
@@ -132,7 +131,7 @@ async def add_order(connection: AsyncConnection, order: Order, lease: timedelta)
     await connection.execute(_ADD_ITEM, _item_rows(order))
     if order.phone is None:
         await connection.execute(_ADD_LINE, _line_rows(order))
-    await add_names(connection, order)
+    await add_search(connection, order)
     return True
 
 

@@ -35,26 +35,30 @@ COLUMNS = """
 
 What the reader's scope does not hold is not read: of a refusal, the wallet it was about.
 """
-_ITEMS = text("""
+KEYS = "unnest(CAST(:root_ids AS uuid[]), CAST(:order_ids AS uuid[]))"
+"""Keys of orders, as a FROM item of two columns: each is looked up, and nothing else."""
+_ITEMS = text(f"""
     SELECT order_id, product_id, product_name, sku_id, sku_code, sku_name, unit, contents, quantity, proxies
-    FROM order_items WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids) ORDER BY order_id, position
-""")
-_LINES = text("""
+    FROM {KEYS} AS k (root_id, order_id) JOIN order_items USING (root_id, order_id) ORDER BY order_id, position
+""")  # noqa: S608
+_LINES = text(f"""
     SELECT order_id, tier, position, buyer_id, seller_id, unit_price_micros, net_micros, tax_name, tax_rate_ppm,
            tax_micros
-    FROM order_item_tiers WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
+    FROM {KEYS} AS k (root_id, order_id) JOIN order_item_tiers USING (root_id, order_id)
     ORDER BY order_id, tier, position
-""")
-_REFUNDED = text("""
-    SELECT order_id, tier, position, net_micros, tax_micros, quantity
-    FROM refunded_lines WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
-""")
-_FEES = text("""
+""")  # noqa: S608
+_REFUNDED = text(f"""
+    SELECT r.order_id, r.tier, r.position, r.net_micros, r.tax_micros, r.quantity
+    FROM {KEYS} AS k (root_id, order_id) CROSS JOIN LATERAL (
+        SELECT * FROM refunded_lines WHERE root_id = k.root_id AND order_id = k.order_id
+    ) AS r
+""")  # noqa: S608
+_FEES = text(f"""
     SELECT order_id, tier, buyer_id, seller_id,
            sum(net_micros)::bigint AS net_micros, sum(tax_micros)::bigint AS tax_micros
-    FROM order_fee_tiers WHERE root_id = ANY (:root_ids) AND order_id = ANY (:order_ids)
+    FROM {KEYS} AS k (root_id, order_id) JOIN order_fee_tiers USING (root_id, order_id)
     GROUP BY order_id, tier, buyer_id, seller_id ORDER BY order_id, tier
-""")
+""")  # noqa: S608
 
 
 async def read_orders(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Order]:
@@ -62,7 +66,7 @@ async def read_orders(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> 
     if not rows:
         return []
     heads = [row._mapping for row in rows]
-    key = {"root_ids": list({head["root_id"] for head in heads}), "order_ids": [head["id"] for head in heads]}
+    key = {"root_ids": [head["root_id"] for head in heads], "order_ids": [head["id"] for head in heads]}
     items: dict[UUID, list[OrderItem]] = {head["id"]: [] for head in heads}
     for row in (await connection.execute(_ITEMS, key)).all():
         items[row.order_id].append(_item(row))
@@ -89,7 +93,7 @@ async def _tiers(
     phones = [head for head in heads if head["cloud_phone_id"] is not None]
     if phones:
         # Of phones alone: the others have their lines.
-        of_phones = {**key, "order_ids": [head["id"] for head in phones]}
+        of_phones = {"root_ids": [each["root_id"] for each in phones], "order_ids": [each["id"] for each in phones]}
         for row in (await connection.execute(_FEES, of_phones)).all():
             line = TierLine(0, row.net_micros, NO_TAX, row.tax_micros)
             lines[row.order_id][row.tier, row.buyer_id, row.seller_id] = [line]
