@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from statistics import quantiles
 
 import grpc
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from farthing.orders.v1.orders_pb2_grpc import OrderServiceStub
-from farthing.wallet.v1.organizations_pb2 import MEMBER_ROLE_BOSS, Member, Organization
-from farthing_cli.tokens import TokenMaker
 from local_stack.stack import Stack
-from servicekit.clock import SYSTEM_CLOCK
 
+from bench.first_pages import QUERIES, Bosses, Page, first_pages
 from bench.harness import Effort, Figure, Measured, Progress, Row, interleave
 from bench.orders_world import NAMES, VIEWERS, name, seed
 from bench.own_stack import seeded_stack
@@ -25,9 +21,6 @@ from bench.own_stack import seeded_stack
 # 10 million is the promise; FARTHING_BENCH_ORDERS takes another count where time is short.
 ORDERS = int(os.environ.get("FARTHING_BENCH_ORDERS", "10000000"))
 FEW = 10_000
-QUERIES = 400
-TIMEOUT_S = 60.0
-SEED = 20261125
 FIRST = datetime(2024, 12, 1, tzinfo=UTC)
 
 ROW = Row(
@@ -51,7 +44,7 @@ def measure(effort: Effort, progress: Progress) -> Measured:
             sides.append((stack, count))
             progress("asking everything once")
             _pages(stack, count, lambda text: None)
-        (many, few) = (lambda side=side: _pages(*side, progress) for side in sides)
+        (many, few) = (partial(_pages, *side, progress) for side in sides)
         rounds = interleave(effort, many, few, progress)
         worst = max(each.ours.value for each in rounds)
         notes = [
@@ -62,37 +55,14 @@ def measure(effort: Effort, progress: Progress) -> Measured:
 
 
 def _pages(stack: Stack, count: int, progress: Progress) -> Figure:
-    draw = random.Random(SEED)
-    channel = grpc.insecure_channel(stack.env()["ORDERS_GRPC"])
-    stub = OrderServiceStub(channel)
-    tokens = _tokens(stack)
-    took: list[float] = []
-    slowest = (0.0, "")
-    for number in range(QUERIES + 20):
-        viewer = draw.choice(list(VIEWERS))
-        request = _request(draw, count)
-        started_s = time.perf_counter()
-        stub.ListOrders(request, metadata=(("authorization", f"Bearer {tokens[viewer]}"),), timeout=TIMEOUT_S)
-        ms = (time.perf_counter() - started_s) * 1000
-        if number < 20:
-            continue
-        took.append(ms)
-        slowest = max(slowest, (ms, f"{viewer}: {' '.join(str(request).split())}"))
-    channel.close()
-    progress(f"slowest {slowest[0]:.0f} ms, {slowest[1][:300]}")
-    cuts = quantiles(took, n=100)
-    details = {"p50_ms": round(cuts[49], 2), "p90_ms": round(cuts[89], 2), "max_ms": round(slowest[0], 2)}
-    return Figure(cuts[98], details)
+    with grpc.insecure_channel(stack.env()["ORDERS_GRPC"]) as channel:
+        drawn = partial(_drawn, count=count)
+        return first_pages(OrderServiceStub(channel).ListOrders, drawn, Bosses(stack), progress)
 
 
-def _tokens(stack: Stack) -> dict[str, str]:
-    """A boss's token of each viewer."""
-    maker, now = TokenMaker(stack.env()), SYSTEM_CLOCK.now()
-    boss = Member(id="boss", name="Bo Boss", email="boss@bench.example", role=MEMBER_ROLE_BOSS)
-    return {
-        viewer: maker.of_member(Organization(id=str(id_)), boss, now, timedelta(hours=12))
-        for viewer, id_ in VIEWERS.items()
-    }
+def _drawn(draw: random.Random, count: int) -> Page:
+    viewer = draw.choice(list(VIEWERS))
+    return Page(VIEWERS[viewer], _request(draw, count), viewer)
 
 
 def _request(draw: random.Random, count: int) -> orders_pb2.ListOrdersRequest:
