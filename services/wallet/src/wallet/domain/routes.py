@@ -168,7 +168,8 @@ def _by_key(part: Part, items: Items | None, share: float, look: Look) -> list[R
     kept = 1.0
     if part.number:
         kept = min(1.0, sum(day.lines for day in days) / max(1.0, sum(stream.lines for stream in by_type)))
-    routes = _ways(part, By.TYPE, by_type, kept * share, look)
+    late = _late(days, windows, by_type) if look.order is Order.NEWEST else {}
+    routes = _ways(part, By.TYPE, by_type, kept * share, look, late=late)
     if items is None or items.lines is None or _too_many(items.lines, windows, routes):
         return routes
     by_item = [
@@ -177,7 +178,7 @@ def _by_key(part: Part, items: Items | None, share: float, look: Look) -> list[R
         for type_, span in windows.items()
         if (lines := of_types[type_ - 1])
     ]
-    return [*routes, *_ways(part, By.ITEM, by_item, kept, look)]
+    return [*routes, *_ways(part, By.ITEM, by_item, kept, look, late=late)]
 
 
 def _too_many(items: Sized, windows: Sized, routes: Sequence[Route]) -> bool:
@@ -208,12 +209,32 @@ def _windows(days: Iterable[Stream]) -> dict[int, Window]:
     return {type_: Window(*span) for type_, span in sorted(windows.items())}
 
 
-def _ways(part: Part, by: By, streams: list[Stream], kept: float, look: Look) -> list[Route]:
-    """To gather all of the streams, or to walk along them, when a share of `kept` of their lines passes."""
+def _late(days: Iterable[Stream], windows: Mapping[int, Window], by_type: Iterable[Stream]) -> Mapping[int, float]:
+    """Of each type, the share of its window that comes after the day that was ordered last: some late refunds, and what
+    has nothing to do with those days.
+    """
+    last = {day.type: day for day in sorted(days)}
+    lines = {stream.type: stream.lines for stream in by_type}
+    late = {}
+    for type_, span in windows.items():
+        if type_ in last and lines.get(type_):
+            after = (span.to - last[type_].after) / (span.to - span.after)
+            late[type_] = max(0.0, after - last[type_].lines / lines[type_])
+    return late
+
+
+def _ways(
+    part: Part, by: By, streams: list[Stream], kept: float, look: Look, *, late: Mapping[int, float]
+) -> list[Route]:
+    """To gather all of the streams, or to walk along them, when a share of `kept` of their lines passes.
+
+    `late` is the share of each type's that is passed in vain first.
+    """
     gathered = _gathered(part, by, streams)
     walked = _walked(part, by, streams, kept, look.limit)
     if not look.order.by_amount:
-        return [gathered, walked]
+        in_vain = sum(stream.lines * late.get(stream.type, 0.0) for stream in streams)
+        return [gathered, replace(walked, cost=walked.cost + in_vain * _ROW)]
     # In the order of amounts a window is met line by line, but without a look at the rows outside it.
     entries = 0.0
     for stream in streams:

@@ -247,12 +247,15 @@ async def _items(
     if not part.is_of_items or routes.is_narrow(part, wanted):
         return [(part, None)]
     matches, values = _matches(wanted, part), {**keys, **_texts(wanted), "limit": _ITEMS_MAX + 1}
-    among = " OR ".join(f"lines[{type_:d}] > 0" for type_ in sorted(part.types))
-    row = (await connection.execute(_statement(_MATCHING.format(among=f"({among})", matches=matches)), values)).one()
+    # The text first: of many items few are looked at twice.
+    has_lines = " OR ".join(f"lines[{type_:d}] > 0" for type_ in sorted(part.types))
+    of_types = f"CASE WHEN {matches} THEN {has_lines} ELSE false END"
+    row = (await connection.execute(_statement(_MATCHING.format(among="true", matches=of_types)), values)).one()
     if row.found <= _ITEMS_MAX:
         return [(part, _items_of(row))]
     statement = _statement(_MATCHING_OF_TYPE.format(matches=matches))
-    rows = await connection.execute(statement, {**values, "types": sorted(part.types), "few": _ITEMS_OF_TYPE + 1})
+    of_type = {"types": sorted(part.types), "few": _ITEMS_OF_TYPE + 1, "limit": _ITEMS_OF_TYPE + 1}
+    rows = await connection.execute(statement, {**values, **of_type})
     few = {of.type: _items_of(of) for of in rows if of.is_few}
     found: list[tuple[Part, Items | None]] = [(replace(part, types=frozenset({type_})), few[type_]) for type_ in few]
     many = part.types - few.keys()
