@@ -58,7 +58,9 @@ _MATCHING = f"""
            {", ".join(f"coalesce(sum(lines[{type_}]), 0)::bigint" for type_ in sorted(routes.ALL_TYPES))}
     FROM (
         SELECT item_id, lines FROM search_items i
-        WHERE root_id = :root_id AND wallet_id = :wallet_id AND {{among}} AND {{matches}} LIMIT :limit
+        WHERE root_id = :root_id AND wallet_id = :wallet_id AND {{among}} AND {{matches}}
+        -- Those that came first lie together, and are sold the most.
+        ORDER BY item_id LIMIT :limit
     ) AS i
 """  # noqa: S608
 # The same of each type that has few items: nothing where there are more.
