@@ -1,7 +1,6 @@
 """A service is its definition: settings, wiring, and two commands, `migrate` and `serve`."""
 
 import asyncio
-import gc
 import importlib.util
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -117,9 +116,6 @@ async def serve(definition: ServiceDefinition[S], settings: S) -> None:
             serve_metrics(settings.metrics_bind)
         collect_seldom()
         await server.start()
-        # What was made until now stays: a full collection that looks at all of it holds every call up for 75 ms.
-        gc.collect()
-        gc.freeze()
         log.info("serving", grpc=settings.grpc_bind, internal_grpc=settings.internal_grpc_bind)
         await _work(_parts(definition.name, settings, database, wiring), server, stop)
     flush_traces()
