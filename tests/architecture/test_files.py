@@ -53,6 +53,18 @@ FORBIDDEN_TEXTS = {
 }
 
 
+def test_nothing_that_runs_for_ever_loses_a_cancellation() -> None:
+    """Given the sources of services and libraries, When they are read, Then none waits with asyncio.wait_for: in Python
+    3.11 it swallows a cancellation that comes together with the result, and a part told to stop goes on.
+    """
+    found = [
+        str(path.relative_to(REPOSITORY))
+        for path in SOURCES
+        if path.relative_to(REPOSITORY).parts[0] in ("services", "libs") and "asyncio.wait_for(" in path.read_text()
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("what", FORBIDDEN_TEXTS)
 def test_no_file_names(what: str) -> None:
     """Given every text file under version control, When it is read, Then it does not name what only one machine or one

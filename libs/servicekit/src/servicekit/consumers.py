@@ -158,7 +158,8 @@ class ConsumerLoop:
             max_poll_interval_ms=600_000,
         )
         try:
-            await asyncio.wait_for(kafka.start(), 30)
+            async with asyncio.timeout(30):
+                await kafka.start()
             self._waits_until_s.clear()
             silent_s = 0.0
             while True:
@@ -176,10 +177,12 @@ class ConsumerLoop:
     async def _look_for_silence(self, kafka: AIOKafkaConsumer) -> None:
         """A consumer that hears nothing may be at the end, or cut off: only the end offsets tell."""
         heard = kafka.assignment() - self._waits_until_s.keys()
-        ends = await asyncio.wait_for(kafka.end_offsets(heard), COMMIT_TIMEOUT_S)
+        async with asyncio.timeout(COMMIT_TIMEOUT_S):
+            ends = await kafka.end_offsets(heard)
         lag = 0
         for partition, end in ends.items():
-            behind = end - await asyncio.wait_for(kafka.position(partition), COMMIT_TIMEOUT_S)
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                behind = end - await kafka.position(partition)
             _LAG.labels(self._consumer.name, partition.partition).set(behind)
             lag += behind
         if lag > 0:
@@ -272,14 +275,16 @@ class ConsumerLoop:
             bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True, max_request_size=RECORD_MAX_BYTES
         )
         try:
-            await asyncio.wait_for(producer.start(), 30)
+            async with asyncio.timeout(30):
+                await producer.start()
             headers = [
                 *record.headers,
                 ("dead_letter_error", repr(error)[:1000].encode()),
                 ("dead_letter_origin", f"{record.topic}/{record.partition}/{record.offset}".encode()),
             ]
             topic = dead_letter_topic(record.topic, self._service)
-            await asyncio.wait_for(producer.send_and_wait(topic, record.value, key=record.key, headers=headers), 30)
+            async with asyncio.timeout(30):
+                await producer.send_and_wait(topic, record.value, key=record.key, headers=headers)
         finally:
             await stop_bounded(producer)
         _PROCESSED.labels(self._consumer.name, "dead").inc()
@@ -293,7 +298,8 @@ class ConsumerLoop:
 
     async def _commit(self, kafka: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
         try:
-            await asyncio.wait_for(kafka.commit({partition: offset}), COMMIT_TIMEOUT_S)
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await kafka.commit({partition: offset})
         except (CommitFailedError, IllegalStateError) as error:
             # The group was rebalanced meanwhile: the records come again, and the inbox knows them.
             log.info("offsets not committed", consumer=self._consumer.name, error=repr(error))

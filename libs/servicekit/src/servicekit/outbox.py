@@ -150,7 +150,8 @@ class Relay:
             return 0
         await fault_point(f"{self._service}.before_publish")
         # A send whose timeout passed is unknown, not failed: its rows stay unmarked and go out again.
-        await asyncio.wait_for(_send(producer, rows), SEND_TIMEOUT_S)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await _send(producer, rows)
         await fault_point(f"{self._service}.after_publish")
         await connection.execute(_MARK, [row["root_id"] for row in rows], [row["id"] for row in rows])
         for topic, count in Counter(row["topic"] for row in rows).items():

@@ -253,7 +253,8 @@ class Postman:
 
     async def _until_filled(self) -> None:
         try:
-            await asyncio.wait_for(self._filled.wait(), 10 * POLL_S)
+            async with asyncio.timeout(10 * POLL_S):
+                await self._filled.wait()
         except TimeoutError:
             return
 

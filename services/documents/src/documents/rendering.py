@@ -90,7 +90,8 @@ class Renderer:
         pool = self._pool = self._pool or self._new_pool()
         try:
             future = asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
-            drawn = await asyncio.wait_for(future, RENDER_TIMEOUT_S)
+            async with asyncio.timeout(RENDER_TIMEOUT_S):
+                drawn = await future
         except BrokenProcessPool:
             self._replace(pool)
             raise

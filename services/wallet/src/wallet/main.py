@@ -65,9 +65,7 @@ async def wire(runtime: Runtime[WalletSettings]) -> Wiring:
     )
     runtime.closing.push_async_callback(engine.close)
     providers = payment_providers(
-        development=settings.development,
-        secrets_dir=settings.secrets_dir,
-        stripe_api_url=settings.stripe_api_url,
+        development=settings.development, secrets_dir=settings.secrets_dir, stripe_api_url=settings.stripe_api_url
     )
     wallets = wallet_service(
         ChargesRpc(engine),
