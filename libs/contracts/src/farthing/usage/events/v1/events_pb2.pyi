@@ -79,7 +79,7 @@ class PhoneSession(_message.Message):
     order_id: _builtins.str
     """UUID of the order that the session is."""
     order_number: _builtins.str
-    """Such as `FA-261123-7K3M9Q2X`; unique."""
+    """Such as `FA-261123-7K3M9Q2X`: the day (UTC) of `powered_up_at`, and 40 random bits; unique."""
     organization_id: _builtins.str
     """The purchaser, and its seller."""
     seller_id: _builtins.str
