@@ -299,6 +299,8 @@ _KNOWN = (
           GROUP BY root_id, wallet_id, item_id) AS n
     WHERE i.root_id = n.root_id AND i.wallet_id = n.wallet_id AND i.item_id = n.item_id
     """,
+    # In the order in which the job adds them.
+    "CLUSTER search_items USING search_items_pkey",
     """
     INSERT INTO search_item_types (root_id, wallet_id, type, item_id)
     SELECT root_id, wallet_id, type, item_id FROM search_items CROSS JOIN generate_series(1, 4) AS type

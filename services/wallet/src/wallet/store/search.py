@@ -94,7 +94,8 @@ FROM found f CROSS JOIN LATERAL (
 
 
 _KEYS = {
-    By.TYPE: "x.type = g.type",
+    # The first is true of every line, and asks for the index that says so.
+    By.TYPE: "x.item_id > 0 AND x.type = g.type",
     By.ITEM: "x.item_id = g.key AND x.type = g.type",
     By.DAY: "x.number <> '' AND x.number_day = g.key AND x.type = g.type",
     By.NUMBER: "x.number <> ''",
