@@ -264,25 +264,27 @@ async def choose(connection: AsyncConnection, search: Search, *, whole: bool) ->
         ways = [way for way in ways if way.walk.route is Route.ORGANIZATIONS]
     if len(ways) == 1:
         return ways[0]
-    looks = await _look(connection, ways)
     count = BATCH if whole else PAGE
-    costs = [_cost(way, look, count) for way, look in zip(ways, looks, strict=True)]
-    if min(costs) > _SHORT and not whole:
+    walked = [way for way in ways if not way.walk.gathered]
+    looks = await _look(connection, walked)
+    walked = [way.by(replace(way.walk, first=look.key)) for way, look in zip(walked, looks, strict=True)]
+    costs = [_cost(way, look, count) for way, look in zip(walked, looks, strict=True)]
+    ways = walked + [way for way in ways if way.walk.gathered]
+    if min(costs) > _SHORT:
         # What was looked at does not match for long. To read all of the smallest is what is certain.
-        sizes = await _sizes(connection, ways)
-        most = [size * (_LOOKING_UP if way.elsewhere else 1) for size, way in zip(sizes, ways, strict=True)]
-        costs = [min(cost, size) for cost, size in zip(costs, most, strict=True)]
-        if min(costs) == math.inf:
-            # None matched, and none is short: what PostgreSQL expects each of them to have must do.
-            costs = await _expected(connection, ways)
-    shortest = costs.index(min(costs))
-    return search.by(replace(ways[shortest].walk, first=looks[shortest].key))
+        costs += [math.inf] * (len(ways) - len(costs))
+        certain = [_whole_cost(*each, count, whole) for each in zip(ways, await _sizes(connection, ways), strict=True)]
+        costs = [min(pair) for pair in zip(costs, certain, strict=True)]
+    if min(costs) == math.inf:
+        # None matched, and none is short: what PostgreSQL expects each of them to have must do.
+        costs = await _expected(connection, ways)
+    return ways[costs.index(min(costs))]
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
     """The first rows of a way: how many were read, how many of them had to be looked up elsewhere, how many match, and
-    whether that was all; and the key of the stream with the most that match. Of a gathered way: how many rows it has.
+    whether that was all; and the key of the stream with the most that match.
     """
 
     read: int
@@ -297,22 +299,23 @@ class _Look:
 
 
 def _cost(way: Search, look: _Look, count: int) -> float:
-    """What the rows that are expected to be read cost."""
-    if way.walk.gathered:
-        # All of it again for each batch.
-        return look.read * max(look.read / count, 1) * (_LOOKING_UP if way.elsewhere else 1) if look.all else math.inf
+    """What the rows that are expected to be read cost; infinite where none matches: it may be that none ever will."""
     if look.all:
         return look.cost
-    # Where none matches it may be that none ever will.
     return count * look.cost / look.matching + _OPENING * way.walk.streams if look.matching else math.inf
+
+
+def _whole_cost(way: Search, size: float, count: int, whole: bool) -> float:
+    """What reading all rows of a way costs; gathered, all of them again for each batch."""
+    if whole and not way.walk.gathered:
+        return math.inf
+    again = max(size / count, 1) if whole else 1
+    return size * again * (_LOOKING_UP if way.elsewhere else 1)
 
 
 async def _look(connection: AsyncConnection, ways: Sequence[Search]) -> list[_Look]:
     parts = []
     for way in ways:
-        if way.walk.gathered:
-            parts.append(f"SELECT count(*)::int, 0, 0, count(*) < {_MOST}, '' FROM {_counted(way)}")  # noqa: S608
-            continue
         each = max(_SAMPLE // (2 if way.elsewhere else 1) // way.walk.streams, 2)
         checks = way.checks or "true"
         looked_up = way.inside or "true" if way.elsewhere else "false"
