@@ -284,7 +284,7 @@ async def choose(connection: AsyncConnection, search: Search, *, whole: bool) ->
 @dataclass(frozen=True, slots=True)
 class _Look:
     """The first rows of a way: how many were read, how many of them had to be looked up elsewhere, how many match, and
-    whether that was all; and the key of the stream with the most that match.
+    whether that was all; and the key of the stream in which what matches lies closest.
     """
 
     read: int
@@ -319,14 +319,18 @@ async def _look(connection: AsyncConnection, ways: Sequence[Search]) -> list[_Lo
         each = max(_SAMPLE // (2 if way.elsewhere else 1) // way.walk.streams, 2)
         checks = way.checks or "true"
         looked_up = way.inside or "true" if way.elsewhere else "false"
-        columns = ", ".join(f"s.{column}" for column in _COLUMNS if f"s.{column}" in checks)
+        columns = ", ".join(f"s.{column}" for column in _COLUMNS if f"s.{column}" in (f"{checks} s.{way.walked}"))
         key, by_stream = ("k.key::text", "GROUP BY k.key") if way.walk.keys else ("''", "")
+        span = f"max(s.{way.walked}) - min(s.{way.walked})"
+        # Of a stream that ended nothing more comes, however close its rows lie.
         parts.append(f"""
             SELECT coalesce(sum(read), 0)::int, coalesce(sum(looked_up), 0)::int, coalesce(sum(matching), 0)::int,
-                   coalesce(max(read) < {each:d}, true), (array_agg(key ORDER BY matching DESC, read DESC))[1]
+                   coalesce(max(read) < {each:d}, true),
+                   (array_agg(key ORDER BY read < {each:d}, (matching + 0.5) / greatest(span, 0.001) DESC))[1]
             FROM (
                 SELECT {key} AS key, count(*) AS read, count(*) FILTER (WHERE {looked_up}) AS looked_up,
-                       count(*) FILTER (WHERE {checks}) AS matching
+                       count(*) FILTER (WHERE {checks}) AS matching,
+                       {span if way.walked == "total_micros" else f"extract(epoch FROM {span})"} AS span
                 FROM {_streams(way, way.stream(columns, "", str(each)))} {by_stream}
             ) AS looks
         """)  # noqa: S608
