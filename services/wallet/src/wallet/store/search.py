@@ -75,8 +75,10 @@ FROM unnest(CAST(:types AS smallint[])) AS each (type) CROSS JOIN LATERAL (
 {_MATCHING.format(among="few.count < :few AND item_id = ANY (few.ids)", matches="{matches}")}
 ) AS i
 """  # noqa: S608
+# Of a day's lines of a type, late refunds mostly, as many as its part of the window has.
 _DAYS = text("""
-SELECT number_day, type, greatest(first_sequence - 1, :after), least(last_sequence, :to), lines FROM search_days
+SELECT number_day, type, s.after, s.to, lines * (s.to - s.after)::float8 / (last_sequence - first_sequence + 1)
+FROM search_days, LATERAL (SELECT greatest(first_sequence - 1, :after) AS after, least(last_sequence, :to) AS to) AS s
 WHERE root_id = :root_id AND wallet_id = :wallet_id AND number_day >= :number AND number_day < :number_end
     AND last_sequence > :after AND first_sequence <= :to
 """)
