@@ -37,99 +37,93 @@ _INDEXES = (
 )
 
 
-def upgrade() -> None:
-    op.execute(
-        """
-        CREATE TABLE search_progress (
-            root_id uuid NOT NULL,
-            wallet_id uuid NOT NULL,
-            -- Lines up to this one are in line_search.
-            sequence bigint NOT NULL CHECK (sequence >= 0),
-            -- How many of them have type 1, 2, 3, 4.
-            lines bigint[] NOT NULL DEFAULT '{0,0,0,0}' CHECK (cardinality(lines) = 4),
-            PRIMARY KEY (root_id, wallet_id),
-            FOREIGN KEY (root_id, wallet_id) REFERENCES wallets (root_id, id)
-        )
-        """
+_TABLES = (
+    """
+    CREATE TABLE search_progress (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        -- Lines up to this one are in line_search.
+        sequence bigint NOT NULL CHECK (sequence >= 0),
+        -- How many of them have type 1, 2, 3, 4.
+        lines bigint[] NOT NULL DEFAULT '{0,0,0,0}' CHECK (cardinality(lines) = 4),
+        PRIMARY KEY (root_id, wallet_id),
+        FOREIGN KEY (root_id, wallet_id) REFERENCES wallets (root_id, id)
     )
-    op.execute(
-        """
-        CREATE TABLE search_items (
-            root_id uuid NOT NULL,
-            wallet_id uuid NOT NULL,
-            -- 1, 2, 3 ... within the wallet.
-            item_id integer NOT NULL CHECK (item_id > 0),
-            item text COLLATE "C" NOT NULL,
-            -- As servicekit.folding does it.
-            folded text COLLATE "C" NOT NULL,
-            -- As in search_progress, of this item.
-            lines bigint[] NOT NULL DEFAULT '{0,0,0,0}' CHECK (cardinality(lines) = 4),
-            PRIMARY KEY (root_id, wallet_id, item_id),
-            UNIQUE (root_id, wallet_id, item)
-        )
-        -- Its counts change with every copy: room on the page keeps rows where they are, and out of the indexes.
-        WITH (fillfactor = 70)
-        """
+    """,
+    """
+    CREATE TABLE search_items (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        -- 1, 2, 3 ... within the wallet.
+        item_id integer NOT NULL CHECK (item_id > 0),
+        item text COLLATE "C" NOT NULL,
+        -- As servicekit.folding does it.
+        folded text COLLATE "C" NOT NULL,
+        -- As in search_progress, of this item.
+        lines bigint[] NOT NULL DEFAULT '{0,0,0,0}' CHECK (cardinality(lines) = 4),
+        PRIMARY KEY (root_id, wallet_id, item_id),
+        UNIQUE (root_id, wallet_id, item)
     )
+    -- Its counts change with every copy: room on the page keeps rows where they are, and out of the indexes.
+    WITH (fillfactor = 70)
+    """,
     # Which items have lines of a type: of top-ups they are few.
-    op.execute(
-        """
-        CREATE TABLE search_item_types (
-            root_id uuid NOT NULL,
-            wallet_id uuid NOT NULL,
-            type smallint NOT NULL,
-            item_id integer NOT NULL,
-            PRIMARY KEY (root_id, wallet_id, type, item_id)
-        )
-        """
+    """
+    CREATE TABLE search_item_types (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        type smallint NOT NULL,
+        item_id integer NOT NULL,
+        PRIMARY KEY (root_id, wallet_id, type, item_id)
     )
+    """,
     # Where the lines of an order's day lie: those of one type close together, refunds apart from them.
-    op.execute(
-        """
-        CREATE TABLE search_days (
-            root_id uuid NOT NULL,
-            wallet_id uuid NOT NULL,
-            number_day text COLLATE "C" NOT NULL CHECK (number_day <> ''),
-            type smallint NOT NULL,
-            lines bigint NOT NULL CHECK (lines > 0),
-            first_sequence bigint NOT NULL,
-            last_sequence bigint NOT NULL,
-            PRIMARY KEY (root_id, wallet_id, number_day, type)
-        )
-        """
+    """
+    CREATE TABLE search_days (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        number_day text COLLATE "C" NOT NULL CHECK (number_day <> ''),
+        type smallint NOT NULL,
+        lines bigint NOT NULL CHECK (lines > 0),
+        first_sequence bigint NOT NULL,
+        last_sequence bigint NOT NULL,
+        PRIMARY KEY (root_id, wallet_id, number_day, type)
     )
+    """,
     # What the lines of a type up to a sequence come to; there is one such sequence in a thousand or so.
-    op.execute(
-        """
-        CREATE TABLE search_sums (
-            root_id uuid NOT NULL,
-            wallet_id uuid NOT NULL,
-            sequence bigint NOT NULL,
-            type smallint NOT NULL,
-            lines bigint NOT NULL,
-            credits_micros numeric NOT NULL CHECK (credits_micros >= 0),
-            debits_micros numeric NOT NULL CHECK (debits_micros <= 0),
-            PRIMARY KEY (root_id, wallet_id, type, sequence)
-        )
-        """
+    """
+    CREATE TABLE search_sums (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        sequence bigint NOT NULL,
+        type smallint NOT NULL,
+        lines bigint NOT NULL,
+        credits_micros numeric NOT NULL CHECK (credits_micros >= 0),
+        debits_micros numeric NOT NULL CHECK (debits_micros <= 0),
+        PRIMARY KEY (root_id, wallet_id, type, sequence)
     )
-    op.execute(
-        """
-        CREATE TABLE line_search (
-            root_id uuid NOT NULL,
-            wallet_id uuid NOT NULL,
-            sequence bigint NOT NULL,
-            amount_micros bigint NOT NULL,
-            item_id integer NOT NULL,
-            type smallint NOT NULL,
-            -- The order number as wallet.domain.search compacts it, and its day.
-            number text COLLATE "C" NOT NULL,
-            number_day text COLLATE "C" NOT NULL,
-            cloud_phone_id text COLLATE "C" NOT NULL,
-            PRIMARY KEY (root_id, wallet_id, type, sequence)
-        )
-        """
+    """,
+    """
+    CREATE TABLE line_search (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        sequence bigint NOT NULL,
+        amount_micros bigint NOT NULL,
+        item_id integer NOT NULL,
+        type smallint NOT NULL,
+        -- The order number as wallet.domain.search compacts it, and its day.
+        number text COLLATE "C" NOT NULL,
+        number_day text COLLATE "C" NOT NULL,
+        cloud_phone_id text COLLATE "C" NOT NULL,
+        PRIMARY KEY (root_id, wallet_id, type, sequence)
     )
+    """,
+)
+
+
+def upgrade() -> None:
+    for table in _TABLES:
+        op.execute(table)
     for index in _INDEXES:
         op.execute(f"CREATE INDEX {index}")
     grant("search_progress", "SELECT, INSERT, UPDATE (sequence, lines)")
