@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from contextlib import ExitStack
 from functools import partial
 
 import grpc
@@ -13,11 +12,10 @@ from farthing.wallet.v1.wallets_pb2_grpc import WalletServiceStub
 from local_stack.stack import Stack
 
 from bench import entries_world as world
-from bench.first_pages import QUERIES, Bosses, Page, first_pages
-from bench.harness import Effort, Figure, Measured, Progress, Row, interleave
+from bench.first_pages import Bosses, Lists, Page, beside_few, first_pages
+from bench.harness import Effort, Figure, Measured, Progress, Row
 from bench.ledger_world import counted_id
 from bench.orders_world import NAMES, name
-from bench.own_stack import seeded_stack
 
 # 30 million is the promise; FARTHING_BENCH_ENTRIES takes another count where time is short.
 ENTRIES = int(os.environ.get("FARTHING_BENCH_ENTRIES", "30000000"))
@@ -35,23 +33,7 @@ ROW = Row(
 
 def measure(effort: Effort, progress: Progress) -> Measured:
     """ListEntries over gRPC, one at a time, filters, wallets and viewers drawn by lot, the same on both sides."""
-    with ExitStack() as both:
-        sides = []
-        for count in (ENTRIES, FEW):
-            fill = partial(world.seed, lines=count, progress=progress)
-            stack = both.enter_context(seeded_stack(progress, "wallet", f"entries-{count}", fill))
-            stack.start("wallet")
-            sides.append((stack, count))
-            progress("asking everything once")
-            pages(stack, count, lambda text: None)
-        (many, few) = (partial(pages, *side, progress) for side in sides)
-        rounds = interleave(effort, many, few, progress)
-        worst = max(each.ours.value for each in rounds)
-        notes = [
-            f"{QUERIES} filters a round; the slowest round's p99 is {worst:.1f} ms, 30 ms is promised",
-            "asked once before: it is the work that is measured, and not the disk",
-        ]
-        return Measured(rounds, notes)
+    return beside_few(Lists("wallet", "entries", world.seed, pages), ENTRIES, FEW, effort, progress)
 
 
 def pages(stack: Stack, count: int, progress: Progress) -> Figure:

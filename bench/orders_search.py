@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -13,10 +12,9 @@ from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from farthing.orders.v1.orders_pb2_grpc import OrderServiceStub
 from local_stack.stack import Stack
 
-from bench.first_pages import QUERIES, Bosses, Page, first_pages
-from bench.harness import Effort, Figure, Measured, Progress, Row, interleave
+from bench.first_pages import Bosses, Lists, Page, beside_few, first_pages
+from bench.harness import Effort, Figure, Measured, Progress, Row
 from bench.orders_world import NAMES, VIEWERS, name, seed
-from bench.own_stack import seeded_stack
 
 # 10 million is the promise; FARTHING_BENCH_ORDERS takes another count where time is short.
 ORDERS = int(os.environ.get("FARTHING_BENCH_ORDERS", "10000000"))
@@ -35,23 +33,7 @@ ROW = Row(
 
 def measure(effort: Effort, progress: Progress) -> Measured:
     """ListOrders over gRPC, one at a time, filters and viewers drawn by lot, the same on both sides."""
-    with ExitStack() as both:
-        sides = []
-        for count in (ORDERS, FEW):
-            fill = partial(seed, count=count, progress=progress)
-            stack = both.enter_context(seeded_stack(progress, "orders", f"orders-{count}", fill))
-            stack.start("orders")
-            sides.append((stack, count))
-            progress("asking everything once")
-            _pages(stack, count, lambda text: None)
-        (many, few) = (partial(_pages, *side, progress) for side in sides)
-        rounds = interleave(effort, many, few, progress)
-        worst = max(each.ours.value for each in rounds)
-        notes = [
-            f"{QUERIES} filters a round; the slowest round's p99 is {worst:.1f} ms, 30 ms is promised",
-            "asked once before: it is the work that is measured, and not the disk",
-        ]
-        return Measured(rounds, notes)
+    return beside_few(Lists("orders", "orders", seed, _pages), ORDERS, FEW, effort, progress)
 
 
 def _pages(stack: Stack, count: int, progress: Progress) -> Figure:

@@ -25,7 +25,6 @@ from orders.store.walks import Route, Search
 from servicekit.clock import FixedClock
 from servicekit.database import Database
 from servicekit.paging import Pager
-from servicekit.scope import EVERYTHING
 from servicekit.testing import as_caller, as_service, service_database
 from sqlalchemy import text
 
@@ -81,7 +80,7 @@ async def found(shelf: Shelf, viewer: str, wanted: OrderFilter, order: OrderOrde
     ids: list[UUID] = []
     after: Place | None = None
     scope = shelf.scope(viewer)
-    async with shelf.database.transaction(EVERYTHING) as connection:
+    async with walks.walking(shelf.database) as connection:
         prepared = await search.prepare(connection, scope, wanted, order)
         while prepared is not None:
             keys = await search.find_keys(connection, prepared, after, size)
@@ -150,7 +149,7 @@ async def test_every_route_finds_the_same(shelf: Shelf) -> None:
         viewer, order = drawn.choice(VIEWERS[:5]), drawn.choice(ORDERS)
         wanted = draw_filter(shelf, drawn, drawn.sample(DIMENSIONS, drawn.randrange(4)))
         expected = [each.id for each in shelf.naive(viewer, wanted, order)]
-        async with shelf.database.transaction(EVERYTHING) as connection:
+        async with walks.walking(shelf.database) as connection:
             prepared = await search.prepare(connection, shelf.scope(viewer), wanted, order)
             for way in ways(prepared) if prepared else []:
                 used.add(way.walk.route)
@@ -418,7 +417,7 @@ async def test_the_indexes_serve_the_routes(shelf: Shelf, viewer: str, order: Or
         expected = {Route.ORGANIZATIONS: (OrderFilter(), f"{along}_of")}
     if viewer == "partner":
         expected[Route.SELLER] = (OrderFilter(seller_id=shelf.id("reseller")), f"seller_{along}")
-    async with shelf.database.transaction(EVERYTHING) as connection:
+    async with walks.walking(shelf.database) as connection:
         for route, (wanted, index) in expected.items():
             prepared = await search.prepare(connection, shelf.scope(viewer), wanted, order)
             assert prepared is not None

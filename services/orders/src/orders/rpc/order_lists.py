@@ -43,7 +43,7 @@ class OrderLists:
         viewer_id = call.principal.organization_id
         totals = ListTotals(0, more=False)
         keys: list[Key] = []
-        async with self.reads.database.transaction(EVERYTHING) as connection:
+        async with walks.walking(self.reads.database) as connection:
             found = await search.prepare(connection, call.scope, wanted, order)
             if found is not None:
                 keys = await search.find_keys(connection, found, after, size + 1)
@@ -96,11 +96,11 @@ class OrderLists:
     ) -> AsyncIterator[Sequence[Row]]:
         """Each batch is a transaction of its own: none is open while the reader takes its time."""
         viewer_id, database = call.principal.organization_id, self.reads.database
-        async with database.transaction(EVERYTHING) as connection:
+        async with walks.walking(database) as connection:
             found = await search.prepare(connection, call.scope, wanted, order, whole=True)
         after: Place | None = None
         while found is not None:
-            async with database.transaction(EVERYTHING) as connection:
+            async with walks.walking(database) as connection:
                 keys = await search.find_keys(connection, found, after, walks.BATCH)
                 rows = await listing.read_exported(connection, call.scope, keys, viewer_id) if keys else []
             reasons = await self._cancel_reasons(call, keys, rows)

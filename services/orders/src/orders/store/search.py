@@ -28,7 +28,6 @@ from orders.store.walks import (
     MOST_STREAMS,
     Key,
     Search,
-    along_indexes,
     choose,
     has_name,
     in_orders,
@@ -40,14 +39,13 @@ from orders.store.walks import (
 async def prepare(
     connection: AsyncConnection, scope: Scope, wanted: OrderFilter, order: OrderOrder, *, whole: bool = False
 ) -> Search | None:
-    """The search for `wanted` within `scope`, or None where nothing can be found. Needs scope EVERYTHING.
+    """The search for `wanted` within `scope`, or None where nothing can be found. Within `walking`.
 
     `whole`: all of it will be read, in batches, and not a page of it.
     """
     numbers = parse_number_prefix(wanted.order_number)
     if numbers is None or not order_classes(wanted):
         return None
-    await along_indexes(connection)
     made = Search(order, {}, {}, {})
     if not await _bound_to_scope(connection, scope, wanted, made):
         return None
@@ -58,8 +56,7 @@ async def prepare(
 
 
 async def find_keys(connection: AsyncConnection, search: Search, after: Place | None, count: int) -> list[Key]:
-    """The next `count` orders after `after`, in the search's order. Needs scope EVERYTHING."""
-    await along_indexes(connection)
+    """The next `count` orders after `after`, in the search's order. Within `walking`."""
     parameters = {**search.parameters, "count": count, "first": search.walk.first}
     if after is not None:
         parameters |= {"after_value": after.value, "after_id": after.id}

@@ -8,12 +8,15 @@ each are looked at first, and how many of them match says how far one would have
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
+from servicekit.database import Database
+from servicekit.scope import EVERYTHING
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -67,8 +70,8 @@ class Route(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A route: rows `s` of `table` for which `at` holds, in one stream or, with `keys` (a FROM item `k`), a stream for
-    each key that stands in `column`.
+    """A route: rows `s` of `table` for which `at` holds, in one stream or, with `keys` (an array), in a stream for each
+    key that stands in `column`.
 
     Conditions of `holds` need not be checked any more. Gathered, it is read whole, by time, and sorted afterwards.
     """
@@ -177,7 +180,7 @@ class Search:
         dates = [self.conditions[about] for about in _CREATED if about in self.conditions]
         behind = f"(s.{self.value}, s.order_id) {self.beyond} (:after_value, :after_id)" if after else ""
         where = _and(self.walk.at, at, self.conditions.get("root", ""), *dates, self.checks, behind)
-        table = f"{self.walk.keys}, {self.walk.table}" if self.walk.keys else self.walk.table
+        table = f"{_each(self.walk)}, {self.walk.table}" if self.walk.keys else self.walk.table
         return f"SELECT {columns} FROM {table} WHERE {where}"  # noqa: S608
 
     @property
@@ -199,11 +202,12 @@ def in_orders(condition: str) -> str:
     return f"EXISTS (SELECT FROM orders g WHERE g.root_id = s.root_id AND g.id = s.order_id AND {condition} OFFSET 0)"
 
 
-def has_name(parameter: str) -> str:
-    """That an order has one of the names, asked of a row `s`."""
+def has_name(parameter: str, *also: str) -> str:
+    """That an order has one of the names, for which `also` holds of its row `m`, asked of a row `s`."""
+    named = _and(f"m.name_id = ANY (:{parameter})", *also)
     return (
         "EXISTS (SELECT FROM order_search m WHERE m.root_id = s.root_id AND m.order_id = s.order_id"
-        f" AND m.name_id = ANY (:{parameter}) OFFSET 0)"
+        f" AND {named} OFFSET 0)"
     )
 
 
@@ -233,8 +237,7 @@ def walks(search: Search) -> list[Walk]:
         if about not in conditions or not isinstance(keys, list) or len(keys) > MOST_STREAMS:
             continue
         at = "" if column == "name_id" else _EVERY
-        drive = f"unnest(CAST(:{parameter} AS {type_}[])) AS k(key)"
-        walk = Walk(route, at, (about,), keys=drive, column=column, streams=len(keys))
+        walk = Walk(route, at, (about,), keys=f"CAST(:{parameter} AS {type_}[])", column=column, streams=len(keys))
         # All that one buyer bought is less than all that there is.
         found = [walk] if route is Route.ORGANIZATIONS and len(keys) == 1 else [*found, walk]
     if "seller" in conditions and "root" in conditions:
@@ -249,11 +252,14 @@ _ALONG_INDEXES = text("""
 """)
 
 
-async def along_indexes(connection: AsyncConnection) -> None:
-    """Within the transaction, what an index can sort is not sorted: a stream is read as far as a page goes, and no
-    further. What no index sorts is sorted all the same.
+@asynccontextmanager
+async def walking(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction that sees everything, to prepare and walk in: what an index can sort is not sorted, so that a
+    stream is read as far as a page goes, and no further. What no index sorts is sorted all the same.
     """
-    await connection.execute(_ALONG_INDEXES)
+    async with database.transaction(EVERYTHING) as connection:
+        await connection.execute(_ALONG_INDEXES)
+        yield connection
 
 
 async def choose(connection: AsyncConnection, search: Search, *, whole: bool) -> Search:
@@ -353,8 +359,7 @@ async def _expected(connection: AsyncConnection, ways: Sequence[Search]) -> list
     """How many rows each way is expected to have; nothing is read."""
     found = []
     for way in ways:
-        keys = re.sub(r"^unnest\(|\) AS k\(key\)$", "", way.walk.keys)
-        at = f"s.{way.walk.column} = ANY ({keys})" if keys else ""
+        at = f"s.{way.walk.column} = ANY ({way.walk.keys})" if way.walk.keys else ""
         where = _and(way.walk.at, at, *(way.conditions.get(about, "") for about in way.bound))
         query = f"EXPLAIN (FORMAT JSON) SELECT FROM order_search s WHERE {where}"
         plan = (await connection.execute(text(query), used(query, way.parameters))).scalar_one()
@@ -374,8 +379,13 @@ async def _asked_of_each(
 
 def _streams(search: Search, stream: str) -> str:
     """A FROM item `s`: `stream` for each of the keys."""
-    keys = f"{search.walk.keys} CROSS JOIN LATERAL " if search.walk.keys else ""
+    keys = f"{_each(search.walk)} CROSS JOIN LATERAL " if search.walk.keys else ""
     return f"{keys}({stream}) AS s"
+
+
+def _each(walk: Walk) -> str:
+    """A FROM item `k` of the keys."""
+    return f"unnest({walk.keys}) AS k(key)"
 
 
 _COLUMNS = ("root_id", "order_id", "class", "created_at", "total_micros", "organization_id", "seller_id")
@@ -402,16 +412,14 @@ def page_sql(search: Search, after: bool) -> str:
     if not walk.first:
         return f"WITH found AS (SELECT s.* FROM {_streams(search, stream)}) {ends}"  # noqa: S608
     nearer = search.stream(columns, search.checks, ":count", after=after, to="(SELECT value FROM last)")
-    type_ = next(type_ for route, _, _, type_, _ in _STREAMS if route is walk.route)
-    key = f"CAST(CAST(:first AS text) AS {type_})"
     return f"""
         WITH first AS MATERIALIZED (
-            SELECT s.* FROM (SELECT {key} AS key) AS k CROSS JOIN LATERAL ({stream}) AS s
+            SELECT s.* FROM {_streams(search, stream)} WHERE k.key::text = :first
         ), last AS MATERIALIZED (
             SELECT value FROM first ORDER BY value {search.way} OFFSET :count - 1 LIMIT 1
         ), found AS (
             SELECT * FROM first UNION ALL
-            SELECT s.* FROM {walk.keys} CROSS JOIN LATERAL ({nearer}) AS s WHERE k.key <> {key}
+            SELECT s.* FROM {_streams(search, nearer)} WHERE k.key::text <> :first
         ) {ends}
     """  # noqa: S608
 
@@ -424,7 +432,7 @@ def source(search: Search, limit: str) -> str:
     once = ""
     if walk.route in _NAMED and walk.streams > 1:
         # Of an order with several of the names, the row of the first of them.
-        once = "NOT " + has_name(_NAMED[walk.route]).replace(" OFFSET 0", " AND m.name_id < s.name_id OFFSET 0")
+        once = "NOT " + has_name(_NAMED[walk.route], "m.name_id < s.name_id")
     return "FROM " + _streams(search, search.stream("s.root_id, s.order_id", _and(search.checks, once), limit))
 
 
