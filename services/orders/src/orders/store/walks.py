@@ -203,8 +203,11 @@ def in_orders(condition: str) -> str:
 
 
 def has_name(parameter: str, *also: str) -> str:
-    """That an order has one of the names, for which `also` holds of its row `m`, asked of a row `s`."""
-    named = _and(f"m.name_id = ANY (:{parameter})", *also)
+    """That an order has one of the names, for which `also` holds of its row `m`, asked of a row `s`.
+
+    The sum keeps the names of the order from being looked for in every name's stream: it has few, they may be many.
+    """
+    named = _and(f"m.name_id + 0 = ANY (:{parameter})", *also)
     return (
         "EXISTS (SELECT FROM order_search m WHERE m.root_id = s.root_id AND m.order_id = s.order_id"
         f" AND {named} OFFSET 0)"
