@@ -31,8 +31,10 @@ _INDEXES = (
     "line_search_item ON line_search (root_id, wallet_id, item_id, type, sequence)",
     "line_search_item_amount ON line_search (root_id, wallet_id, item_id, type, amount_micros, sequence)",
     "line_search_number ON line_search (root_id, wallet_id, number, sequence) WHERE number <> ''",
-    # Order numbers begin with their day: lines of a day, or of the days of a month, in their order.
-    "line_search_day ON line_search (root_id, wallet_id, number_day, type, sequence) WHERE number <> ''",
+    # Order numbers begin with their day: lines of a day, or of the days of a month, in their order. Where a day's are
+    # sorted by amount, all of them are read, but no row.
+    """line_search_day ON line_search (root_id, wallet_id, number_day, type, sequence) INCLUDE (item_id, amount_micros)
+    WHERE number <> ''""",
     "line_search_phone ON line_search (root_id, wallet_id, cloud_phone_id, sequence) WHERE cloud_phone_id <> ''",
 )
 
