@@ -28,10 +28,10 @@ _COLUMNS = (
 )
 
 _NAMES = (
-    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
     """
     -- A dictionary: every name that orders of the root were placed under. Folded for comparison; without a limit of
-    -- length, hence ids made from hashes.
+    -- length, hence ids made from hashes. Searched for a part it is read whole: under row-level security no index on
+    -- parts would be used, since LIKE may tell what it compared.
     CREATE TABLE product_names (
         root_id uuid NOT NULL,
         id bigint NOT NULL CHECK (id <> 0),
@@ -40,7 +40,6 @@ _NAMES = (
         PRIMARY KEY (root_id, id)
     )
     """,
-    "CREATE INDEX product_names_parts ON product_names USING gin (folded gin_trgm_ops)",
     """
     -- Names that stand in one order, each way round. Two that never met are known not to before any order is read.
     CREATE TABLE product_name_pairs (

@@ -217,8 +217,9 @@ async def _leave_names_that_meet(connection: AsyncConnection, search: Search) ->
 async def _names(
     connection: AsyncConnection, wanted: OrderFilter, parts: tuple[str, ...], parameters: Mapping[str, object]
 ) -> dict[int, ProductType]:
-    """The names that any of `parts` is in, by id, and their types. From three letters on product_names_parts serves
-    it; the dictionary is small enough to be read for fewer.
+    """The names that any of `parts` is in, by id, and their types.
+
+    A root's dictionary is read whole for it; everybody's, for the platform: 15,000 names in 2 ms.
     """
     values: dict[str, object] = {
         f"part_{number}": f"%{_literally(fold(part))}%" for number, part in enumerate(dict.fromkeys(parts))
