@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -13,12 +15,16 @@ from servicekit.database import Database
 from servicekit.paging import Pager
 from servicekit.testing import as_service, service_database
 from wallet.clients.registry import payment_providers
+from wallet.engine import Engine
+from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.organizations import OrganizationRpc
 from wallet.rpc.payments import PaymentsRpc
+from wallet.rpc.refunds import RefundsRpc
 from wallet.rpc.top_ups import TopUps
 from wallet.rpc.wallets import Wallets
 
 from .fake_stripe import FakeStripe, fake_stripe
+from .ledger_world import World
 from .shop import Shop
 from .world import BOSS, MEMBER, NOW, House, Organization, Tree, person
 
@@ -35,6 +41,28 @@ async def house_database(stack: Stack) -> AsyncIterator[Database]:
     """A database for the tests of the tree: it holds one platform and no more."""
     async with _own_database(stack) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+async def world(database: Database) -> World:
+    """Chains to be made, through connections that see everything."""
+    return World(await database.pool(4))
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[Engine]:
+    """An engine with three connections."""
+    made = Engine(database, connections=3)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="module")
+async def charges(database: Database) -> AsyncIterator[Any]:
+    """The handlers of charges and refunds, to fill wallets with, one after the other."""
+    engine = Engine(database, connections=2, gather_s=0)
+    yield SimpleNamespace(PostCharge=ChargesRpc(engine).PostCharge, PostRefund=RefundsRpc(database).PostRefund)
+    await engine.close()
 
 
 @asynccontextmanager

@@ -27,12 +27,6 @@ PENDING, POSTED, REJECTED = 1, 2, 3
 Adjustments = AdjustmentsRpc
 
 
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
 @pytest.fixture
 def rpc(database: Database) -> Adjustments:
     """The handlers; above 100 units a second person is needed."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,20 +17,6 @@ from wallet.engine import Asked, Engine
 from wallet.store.ledger import post_line
 
 from .ledger_world import Chain, World, asked, insist, reasons
-
-
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    """An engine with three connections."""
-    made = Engine(database, connections=3)
-    yield made
-    await made.close()
 
 
 async def test_a_purchase_is_written_with_its_lines_and_its_event(world: World, engine: Engine) -> None:

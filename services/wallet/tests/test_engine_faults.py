@@ -1,7 +1,6 @@
 """The posting engine when things go wrong: lost connections, long locks, callers that go."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -12,20 +11,6 @@ from wallet.domain.ledger import Posted
 from wallet.engine import Asked, Engine, LedgerUnavailableError
 
 from .ledger_world import World, asked, insist, reasons
-
-
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    """An engine with three connections."""
-    made = Engine(database, connections=3)
-    yield made
-    await made.close()
 
 
 async def test_a_killed_connection_posts_once(world: World, engine: Engine, monkeypatch: Any) -> None:

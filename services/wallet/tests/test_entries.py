@@ -32,13 +32,7 @@ from .ledger_world import Chain, World
 CONTEXT: Any = None
 
 
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def charges(database: Database) -> AsyncIterator[ChargesRpc]:
     """The handlers of charges."""
     engine = Engine(database, connections=2)

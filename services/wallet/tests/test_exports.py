@@ -3,11 +3,9 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from hashlib import sha256
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -19,11 +17,8 @@ from servicekit.call import Call
 from servicekit.database import Database
 from servicekit.problems import Problem
 from servicekit.testing import as_caller
-from wallet.engine import Engine
 from wallet.rpc import exports as module
-from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.exports import ExportsRpc
-from wallet.rpc.refunds import RefundsRpc
 
 from .ledger_world import Chain, World
 from .search_world import Row, fill, leaves, rows_of, sorted_as, stamp
@@ -38,21 +33,7 @@ TYPES = {1: "Recharge", 2: "Expense", 3: "Earnings", 4: "System"}
 KINDS = {1: "Top-up", 2: "Charge", 3: "Refund", 4: "Adjustment", 5: "Voucher"}
 
 
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture(scope="session")
-async def charges(database: Database) -> AsyncIterator[Any]:
-    """The handlers of charges and refunds."""
-    engine = Engine(database, connections=2, gather_s=0)
-    yield SimpleNamespace(PostCharge=ChargesRpc(engine).PostCharge, PostRefund=RefundsRpc(database).PostRefund)
-    await engine.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def chain(world: World, charges: Any) -> Chain:
     """A chain with some hundred lines."""
     made = await world.chain(money=(10**9,) * 3, earns=(False, True, False))

@@ -1,7 +1,6 @@
 """Holds and vouchers on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -28,20 +27,6 @@ from .ledger_world import Chain, World
 from .world import refused
 
 ACTIVE, CAPTURED, RELEASED, EXPIRED = 1, 2, 3, 4
-
-
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    """An engine with three connections."""
-    made = Engine(database, connections=3)
-    yield made
-    await made.close()
 
 
 @pytest.fixture

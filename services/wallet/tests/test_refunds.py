@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -22,20 +21,6 @@ from .ledger_world import Chain, World
 from .world import refused
 
 PRICES = ((100, 20), (80, 0), (50, 5))
-
-
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    """An engine with three connections."""
-    made = Engine(database, connections=3)
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,10 +26,7 @@ from sqlalchemy import text
 from wallet.commands.search_index import find_large_wallets, index_lines
 from wallet.domain import routes
 from wallet.domain.search import Search, compact_number
-from wallet.engine import Engine
-from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.lists import ListsRpc
-from wallet.rpc.refunds import RefundsRpc
 from wallet.store import search as store
 from wallet.store.search_index import copy_lines
 
@@ -50,21 +46,7 @@ class Shelf:
     rows: dict[UUID, list[Row]]
 
 
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture(scope="session")
-async def charges(database: Database) -> AsyncIterator[Any]:
-    """The handlers of charges and refunds."""
-    engine = Engine(database, connections=2, gather_s=0)
-    yield SimpleNamespace(PostCharge=ChargesRpc(engine).PostCharge, PostRefund=RefundsRpc(database).PostRefund)
-    await engine.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def shelves(database: Database, world: World, charges: Any) -> list[Shelf]:
     """Three chains: nothing is copied, half is, all is."""
     made = []

@@ -19,12 +19,6 @@ from servicekit.testing import eventually
 from .ledger_world import Chain, World
 
 
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(2))
-
-
 @pytest.fixture
 def service(stack: Stack, database: Database) -> Iterator[dict[str, str]]:
     """How to start `wallet` on the tests' database, and on no Kafka: nobody else shall hear of it."""

@@ -3,10 +3,8 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,11 +18,8 @@ from servicekit.paging import Pager
 from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
 from servicekit.testing import as_caller
-from wallet.engine import Engine
-from wallet.rpc.charges import ChargesRpc
 from wallet.rpc.entries import EntriesRpc
 from wallet.rpc.lists import ListsRpc
-from wallet.rpc.refunds import RefundsRpc
 from wallet.store import search_index
 
 from .ledger_world import Chain, World
@@ -35,21 +30,7 @@ METHOD = "/farthing.wallet.v1.WalletService/GetStatement"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="session")
-async def world(database: Database) -> World:
-    """Chains to be made, through connections that see everything."""
-    return World(await database.pool(4))
-
-
-@pytest.fixture(scope="session")
-async def charges(database: Database) -> AsyncIterator[Any]:
-    """The handlers of charges and refunds."""
-    engine = Engine(database, connections=2, gather_s=0)
-    yield SimpleNamespace(PostCharge=ChargesRpc(engine).PostCharge, PostRefund=RefundsRpc(database).PostRefund)
-    await engine.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def chain(world: World, charges: Any) -> Chain:
     """A chain with some hundred lines."""
     made = await world.chain(money=(10**9,) * 3, earns=(False, True, False))
