@@ -13,7 +13,7 @@ from local_stack.stack import Stack
 from servicekit.folding import fold
 from wallet.commands.search_index import BEHIND
 from wallet.domain.search import ORDER_DAY_CHARACTERS
-from wallet.store.search_index import COMPACT_NUMBER, SUMS_EVERY
+from wallet.store.search_index import COMPACT_NUMBER, ITEMS_A_BLOCK, SUMS_EVERY
 
 from bench.harness import Progress
 from bench.ledger_world import CURRENCY, _organization, counted_id
@@ -148,7 +148,7 @@ CREATE TABLE bench_wallets (number int PRIMARY KEY, root_id uuid, id uuid, organ
 INSERT INTO bench_wallets
 SELECT (right(organization_id::text, 12)::bigint - 100000000000)::int, root_id, id, organization_id, seller_id
 FROM wallets;
-CREATE TABLE bench_seen (wallet int, item int, PRIMARY KEY (wallet, item));
+CREATE TABLE bench_seen (wallet int, item int, id int, PRIMARY KEY (wallet, item));
 CREATE UNLOGGED TABLE bench_waiting (wallet int, sequence bigint, amount bigint, item int, type smallint, number text,
     phone text);
 CREATE UNLOGGED TABLE bench_moves (n bigint, kind smallint, position smallint, wallet int, item int,
@@ -266,19 +266,23 @@ _ROWS = (
     WHERE m.wallet = w.number
     """,
     "TRUNCATE bench_moves",
-    # As the job does: a wallet's lines once there are enough of them.
+    # As the job does: a wallet's lines once there are enough of them, and before them the items that are new.
+    f"""
+    INSERT INTO bench_seen
+    SELECT wallet, item, coalesce(last, 0) + row_number() OVER (PARTITION BY wallet ORDER BY item)
+    FROM (
+        SELECT DISTINCT wallet, item FROM bench_waiting l JOIN bench_wallets w ON w.number = l.wallet
+        WHERE w.sequence - w.copied >= {BEHIND}
+    ) AS l LEFT JOIN (SELECT wallet, max(id) AS last FROM bench_seen GROUP BY wallet) AS known USING (wallet)
+    WHERE NOT EXISTS (SELECT FROM bench_seen s WHERE s.wallet = l.wallet AND s.item = l.item)
+    """,
     f"""
     INSERT INTO line_search (root_id, wallet_id, sequence, amount_micros, item_id, type, number, number_day,
         cloud_phone_id)
-    SELECT w.root_id, w.id, l.sequence, amount, item, type, l.number, left(l.number, {ORDER_DAY_CHARACTERS}), phone
+    SELECT w.root_id, w.id, l.sequence, amount, s.id, type, l.number, left(l.number, {ORDER_DAY_CHARACTERS}), phone
     FROM bench_waiting l JOIN bench_wallets w ON w.number = l.wallet
+    JOIN bench_seen s ON s.wallet = l.wallet AND s.item = l.item
     WHERE w.sequence - w.copied >= {BEHIND} ORDER BY l.wallet, l.sequence
-    """,
-    f"""
-    INSERT INTO bench_seen
-    SELECT DISTINCT wallet, item FROM bench_waiting l JOIN bench_wallets w ON w.number = l.wallet
-    WHERE w.sequence - w.copied >= {BEHIND}
-    ON CONFLICT DO NOTHING
     """,
     f"""
     CREATE UNLOGGED TABLE bench_left AS
@@ -301,6 +305,11 @@ _KNOWN = (
     """,
     # In the order in which the job adds them.
     "CLUSTER search_items USING search_items_pkey",
+    f"""
+    INSERT INTO search_item_blocks (root_id, wallet_id, block, folded)
+    SELECT root_id, wallet_id, (item_id - 1) / {ITEMS_A_BLOCK}, string_agg(folded, E'\\n' ORDER BY item_id)
+    FROM search_items GROUP BY 1, 2, 3 HAVING count(*) = {ITEMS_A_BLOCK} ORDER BY 1, 2, 3
+    """,
     """
     INSERT INTO search_item_types (root_id, wallet_id, type, item_id)
     SELECT root_id, wallet_id, type, item_id FROM search_items CROSS JOIN generate_series(1, 4) AS type
@@ -337,8 +346,8 @@ FROM bench_wallets b WHERE b.root_id = w.root_id AND b.id = w.id AND b.sequence 
 INSERT INTO search_progress (root_id, wallet_id, sequence)
 SELECT root_id, id, copied FROM bench_wallets WHERE copied > 0;
 INSERT INTO search_items (root_id, wallet_id, item_id, item, folded)
-SELECT w.root_id, w.id, s.item, i.item, i.folded
+SELECT w.root_id, w.id, s.id, i.item, i.folded
 FROM bench_seen s JOIN bench_wallets w ON w.number = s.wallet JOIN bench_items i ON i.id = s.item
-ORDER BY s.wallet, s.item;
+ORDER BY s.wallet, s.id;
 DROP TABLE bench_moves, bench_waiting, bench_seen, bench_items, bench_wallets
 """

@@ -69,6 +69,19 @@ _TABLES = (
     -- Its counts change with every copy: room on the page keeps rows where they are, and out of the indexes.
     WITH (fillfactor = 70)
     """,
+    # What items are called, some hundred after one another: a part that is not in there is not looked for in each.
+    """
+    CREATE TABLE search_item_blocks (
+        root_id uuid NOT NULL,
+        wallet_id uuid NOT NULL,
+        -- Of so many items each, the first is 0; an item is in none until all of its block are there.
+        block integer NOT NULL CHECK (block >= 0),
+        folded text COLLATE "C" NOT NULL,
+        PRIMARY KEY (root_id, wallet_id, block)
+    )
+    """,
+    # All of it is read each time: to unpack it would take longer than to look through it.
+    "ALTER TABLE search_item_blocks ALTER folded SET STORAGE EXTERNAL",
     # Which items have lines of a type: of top-ups they are few.
     """
     CREATE TABLE search_item_types (
@@ -131,7 +144,10 @@ def upgrade() -> None:
     grant("search_progress", "SELECT, INSERT, UPDATE (sequence, lines)")
     grant("search_items", "SELECT, INSERT, UPDATE (lines)")
     grant("search_days", "SELECT, INSERT, UPDATE (lines, first_sequence, last_sequence)")
-    for table in ("search_item_types", "search_sums", "line_search"):
+    for table in ("search_item_blocks", "search_item_types", "search_sums", "line_search"):
         grant(table, "SELECT, INSERT")
-    for table in ("search_progress", "search_items", "search_item_types", "search_days", "search_sums", "line_search"):
+    for table in (
+        *("search_progress", "search_items", "search_item_blocks", "search_item_types"),
+        *("search_days", "search_sums", "line_search"),
+    ):
         row_security(table, _WALLET_IN_HAND)

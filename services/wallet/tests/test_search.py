@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from wallet.domain import routes
 from wallet.domain.search import Search, compact_number
 from wallet.rpc.lists import ListsRpc
 from wallet.store import search as store
+from wallet.store import search_index
 from wallet.store.search_index import copy_lines
 
 from .ledger_world import Chain, World
@@ -44,6 +45,17 @@ class Shelf:
     chain: Chain
     lists: ListsRpc
     rows: dict[UUID, list[Row]]
+
+
+ITEMS_A_BLOCK = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks() -> Iterator[None]:
+    """So few items a block that there are many, and a rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_index, "ITEMS_A_BLOCK", ITEMS_A_BLOCK)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -381,12 +393,16 @@ async def test_copies_are_behind_row_level_security(database: Database, shelves:
                 await connection.execute(
                     text("SELECT set_config('farthing.wallet', :wallet_id, true)"), {"wallet_id": str(wallet_id)}
                 )
-            for table in ("line_search", "search_items", "search_progress", "search_item_types", "search_days"):
+            for table in (
+                *("line_search", "search_items", "search_progress", "search_item_blocks"),
+                *("search_item_types", "search_days"),
+            ):
                 counts.append((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
     rows = shelves[2].rows[own.wallet_ids[0]]
     days = {(number_key(row.order_number)[:8], row.type) for row in rows if row.order_number}
-    own_counts = [len(rows), len({row.item for row in rows}), 1, len({(row.type, row.item) for row in rows}), len(days)]
-    assert counts == [*own_counts, *[0] * 10]
+    items = len({row.item for row in rows})
+    own_counts = [len(rows), items, 1, items // ITEMS_A_BLOCK, len({(row.type, row.item) for row in rows}), len(days)]
+    assert counts == [*own_counts, *[0] * 12]
 
 
 async def test_more_than_can_be_counted(

@@ -256,7 +256,9 @@ def _walked(part: Part, by: By, streams: Sequence[Stream], kept: float, limit: i
 
 def _gathered(part: Part, by: By, streams: Sequence[Stream]) -> Route:
     lines = sum(stream.lines for stream in streams)
-    return Route(part, by, streams, True, len(streams) * _SEEK + lines * (_per_row(part, by) + _SORT))
+    # The index of days says amounts and items; and of many lines' items each is looked up once.
+    per_line = (_ENTRY if by is By.DAY else _ROW) + (_SORT if part.asks_for_items and by is not By.ITEM else 0)
+    return Route(part, by, streams, True, len(streams) * _SEEK + lines * (per_line + _SORT))
 
 
 def _per_row(part: Part, by: By) -> float:

@@ -26,6 +26,7 @@ from wallet.domain.search import (
     after_prefix,
     matching_items,
 )
+from wallet.store import search_index
 from wallet.store.entries import sequence_before
 from wallet.store.search_index import COMPACT_NUMBER
 
@@ -45,24 +46,39 @@ _TRANSACTION = """CROSS JOIN LATERAL (
 ) AS t"""
 
 # Which index is walked is decided here and written into the statement's shape and order, so the planner is left no
-# other way to get that order, and need not think again each time.
+# other way to get that order, and need not think again each time. Where lines are asked for their items it thinks: it
+# must know how many lines there may be to see that remembering items pays.
 _PROGRESS = text("""
 SELECT sequence, lines, set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
        set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),
-       set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
+       set_config('jit', 'off', true), set_config('plan_cache_mode', :planning, true)
 FROM search_progress WHERE root_id = :root_id AND wallet_id = :wallet_id
 """)
 _MATCHING = f"""
     SELECT count(*) AS found, array_agg(item_id) AS ids,
            {", ".join(f"array_agg(lines[{type_}]) AS lines_{type_}" for type_ in sorted(routes.ALL_TYPES))},
            {", ".join(f"coalesce(sum(lines[{type_}]), 0)::bigint" for type_ in sorted(routes.ALL_TYPES))}
-    FROM (
-        SELECT item_id, lines FROM search_items i
-        WHERE root_id = :root_id AND wallet_id = :wallet_id AND {{among}} AND {{matches}}
-        -- Those that came first lie together, and are sold the most.
-        ORDER BY item_id LIMIT :limit
-    ) AS i
+    FROM ({{items}} LIMIT :limit) AS i
 """  # noqa: S608
+# Block by block: those that came first lie together, and are sold the most. The last is of items that fill none yet.
+_IN_BLOCKS = """
+    SELECT i.* FROM (
+        (SELECT block FROM search_item_blocks b
+         WHERE root_id = :root_id AND wallet_id = :wallet_id AND {block_matches} ORDER BY block)
+        UNION ALL
+        SELECT coalesce(max(block) + 1, 0) FROM search_item_blocks WHERE root_id = :root_id AND wallet_id = :wallet_id
+    ) AS b CROSS JOIN LATERAL (
+        SELECT item_id, lines FROM search_items i
+        WHERE root_id = :root_id AND wallet_id = :wallet_id AND item_id > b.block * :block_size
+            AND item_id <= (b.block + 1) * :block_size AND {matches}
+        ORDER BY item_id
+    ) AS i
+"""
+_AMONG_FEW = """
+    SELECT item_id, lines FROM search_items i
+    WHERE root_id = :root_id AND wallet_id = :wallet_id AND few.count < :few AND item_id = ANY (few.ids) AND {matches}
+    ORDER BY item_id
+"""
 # The same of each type that has few items: nothing where there are more.
 _MATCHING_OF_TYPE = f"""
 SELECT each.type, few.count < :few AS is_few, i.*
@@ -72,7 +88,7 @@ FROM unnest(CAST(:types AS smallint[])) AS each (type) CROSS JOIN LATERAL (
         WHERE root_id = :root_id AND wallet_id = :wallet_id AND type = each.type LIMIT :few
     ) AS i
 ) AS few CROSS JOIN LATERAL (
-{_MATCHING.format(among="few.count < :few AND item_id = ANY (few.ids)", matches="{matches}")}
+{_MATCHING.format(items=_AMONG_FEW)}
 ) AS i
 """  # noqa: S608
 # Of a day's lines of a type, late refunds mostly, as many as its part of the window has.
@@ -103,11 +119,11 @@ _KEYS = {
     By.NUMBER: "x.number <> ''",
     By.PHONE: "x.cloud_phone_id = :phone AND x.cloud_phone_id <> ''",
 }
-# A look-up by key; as EXISTS all items might be read to answer it.
-_ITEM_OF_LINE = """(
-    SELECT {matches} FROM search_items i
-    WHERE i.root_id = :root_id AND i.wallet_id = :wallet_id AND i.item_id = x.item_id
-)"""
+# A look-up by key. Lines of like amounts are of few items, and as a join (Memoize) it is remembered what they are called.
+_ITEM_OF_LINE = """CROSS JOIN LATERAL (
+    SELECT FROM search_items i
+    WHERE i.root_id = :root_id AND i.wallet_id = :wallet_id AND i.item_id = {row}.item_id AND {matches} OFFSET 0
+) AS i"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +228,8 @@ async def _walks(connection: AsyncConnection, wallet: WalletState, asked: _Asked
     walks: list[str] = []
     # The ledger's own key serves lines in the order of time.
     if not (wanted.is_empty and not (asked.order and asked.order.by_amount)):
-        progress = (await connection.execute(_PROGRESS, keys)).one_or_none()
+        planning = "force_custom_plan" if wanted.names_items else "force_generic_plan"
+        progress = (await connection.execute(_PROGRESS, {**keys, "planning": planning})).one_or_none()
         if progress is not None and progress.sequence > window.after:
             asked = replace(asked, copied_to=min(window.to, progress.sequence))
             span = Window(window.after, asked.copied_to)
@@ -248,23 +265,30 @@ async def _copied(
 async def _items(
     connection: AsyncConnection, keys: dict[str, Any], wanted: EntryFilter, part: Part
 ) -> list[tuple[Part, Items | None]]:
-    """A part with its items. Where they are many, apart from it the types of which there are few items at all."""
+    """A part with its items. Apart from it the types of which there are few items at all: they are soon looked through,
+    while to find those few among all that are called so would take long.
+    """
     if not part.is_of_items or routes.is_narrow(part, wanted):
         return [(part, None)]
-    matches, values = _matches(wanted, part), {**keys, **_texts(wanted), "limit": _ITEMS_MAX + 1}
-    # The text first: of many items few are looked at twice.
-    has_lines = " OR ".join(f"lines[{type_:d}] > 0" for type_ in sorted(part.types))
-    of_types = f"CASE WHEN {matches} THEN {has_lines} ELSE false END"
-    row = (await connection.execute(_statement(_MATCHING.format(among="true", matches=of_types)), values)).one()
-    if row.found <= _ITEMS_MAX:
-        return [(part, _items_of(row))]
+    matches, values = _matches(wanted, part), {**keys, **_texts(wanted)}
     statement = _statement(_MATCHING_OF_TYPE.format(matches=matches))
     of_type = {"types": sorted(part.types), "few": _ITEMS_OF_TYPE + 1, "limit": _ITEMS_OF_TYPE + 1}
     rows = await connection.execute(statement, {**values, **of_type})
-    few = {of.type: _items_of(of) for of in rows if of.is_few}
-    found: list[tuple[Part, Items | None]] = [(replace(part, types=frozenset({type_})), few[type_]) for type_ in few]
-    many = part.types - few.keys()
-    return [*found, (replace(part, types=many), Items(None, row[-4:]))] if many else found
+    found: list[tuple[Part, Items | None]] = [
+        (replace(part, types=frozenset({row.type})), _items_of(row)) for row in rows if row.is_few
+    ]
+    many = replace(part, types=part.types.difference(*(few.types for few, _ in found)))
+    if not many.types:
+        return found
+    # The text first: of many items few are looked at twice.
+    has_lines = " OR ".join(f"lines[{type_:d}] > 0" for type_ in sorted(many.types))
+    of_types = f"CASE WHEN {matches} THEN {has_lines} ELSE false END"
+    # What is not called so may stand beside what is.
+    in_block = _matches(wanted, replace(part, is_found=part.is_found or None), "b")
+    statement = _statement(_MATCHING.format(items=_IN_BLOCKS.format(block_matches=in_block, matches=of_types)))
+    in_blocks = {"block_size": search_index.ITEMS_A_BLOCK, "limit": _ITEMS_MAX + 1}
+    row = (await connection.execute(statement, {**values, **in_blocks})).one()
+    return [*found, (many, _items_of(row) if row.found <= _ITEMS_MAX else Items(None, row[-4:]))]
 
 
 def _items_of(row: Any) -> Items:
@@ -285,13 +309,13 @@ def _plain(part: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in part)
 
 
-def _matches(wanted: EntryFilter, part: Part) -> str:
-    """Whether `search_items i` has an item of the part."""
+def _matches(wanted: EntryFilter, part: Part, row: str = "i") -> str:
+    """Whether what `row` is called is an item of the part, or has one in it."""
     texts = _texts(wanted)
-    parts = [f"i.folded LIKE :{name}" for name in texts if name != "searched"]
+    parts = [f"{row}.folded LIKE :{name}" for name in texts if name != "searched"]
     matches = [f"({' OR '.join(parts) or 'false'})"] if part.is_wanted else []
     if part.is_found is not None:
-        finds = "i.folded LIKE :searched" if "searched" in texts else "false"
+        finds = f"{row}.folded LIKE :searched" if "searched" in texts else "false"
         matches.append(finds if part.is_found else f"NOT {finds}")
     return " AND ".join(matches)
 
@@ -302,16 +326,14 @@ def _walk(route: Route, asked: _Asked, name: str) -> str:
         unnest(CAST(:key{name} AS {"text" if route.by is By.DAY else "integer"}[]), CAST(:type{name} AS smallint[]),
                CAST(:after{name} AS bigint[]), CAST(:to{name} AS bigint[])) AS g (key, type, after, upto)
     """
+    items = _ITEM_OF_LINE.format(row="x", matches=_matches(asked.wanted, route.part)) if _asks_items(route) else ""
     stream = f"""
-        SELECT x.sequence, x.amount_micros FROM line_search x
-        WHERE x.root_id = :root_id AND x.wallet_id = :wallet_id AND x.sequence > g.after AND x.sequence <= g.upto
-            AND {" AND ".join(_checks(route, asked.wanted, name))}{asked.behind("x.")}
+        SELECT x.sequence, x.amount_micros FROM line_search x {items} WHERE {_of_stream(route, asked, name)}
     """  # noqa: S608
     if asked.order is None:
         return f"(SELECT w.* FROM {streams} CROSS JOIN LATERAL ({stream}) AS w LIMIT {asked.limit:d})"  # noqa: S608
     if route.gathers:
-        every = f"SELECT w.* FROM {streams} CROSS JOIN LATERAL ({stream} OFFSET 0) AS w"  # noqa: S608
-        return f"({every}{asked.sorted('w.')})"
+        return _gathered(route, asked, streams, name)
     page_of_each = f"{stream}{asked.sorted('x.')}"
     if len(route.streams) <= routes.FEW_STREAMS:
         return f"(SELECT w.* FROM {streams} CROSS JOIN LATERAL ({page_of_each}) AS w)"  # noqa: S608
@@ -341,12 +363,43 @@ def _first_of_many(asked: _Asked, streams: str, stream: str) -> str:
     )"""  # noqa: S608
 
 
+def _gathered(route: Route, asked: _Asked, streams: str, name: str) -> str:
+    """All lines of the streams, sorted. What their items are called is asked once an item."""
+    every = f"""
+        SELECT w.* FROM {streams} CROSS JOIN LATERAL (
+            SELECT x.sequence, x.amount_micros, x.item_id FROM line_search x
+            WHERE {_of_stream(route, asked, name)} OFFSET 0
+        ) AS w
+    """  # noqa: S608
+    if not _asks_items(route):
+        return f"(SELECT w.sequence, w.amount_micros FROM ({every}) AS w{asked.sorted('w.')})"  # noqa: S608
+    item = _ITEM_OF_LINE.format(row="d", matches=_matches(asked.wanted, route.part))
+    # IS TRUE keeps the planner, who expects few lines, from going through the items for each of them.
+    return f"""(
+        WITH every AS MATERIALIZED ({every})
+        SELECT w.sequence, w.amount_micros FROM every AS w
+        WHERE (w.item_id IN (SELECT d.item_id FROM (SELECT DISTINCT item_id FROM every) AS d {item})) IS TRUE
+        {asked.sorted("w.")}
+    )"""  # noqa: S608
+
+
+def _of_stream(route: Route, asked: _Asked, name: str) -> str:
+    """The conditions of lines `x` on a stream `g` of the route."""
+    return (
+        "x.root_id = :root_id AND x.wallet_id = :wallet_id AND x.sequence > g.after AND x.sequence <= g.upto"
+        f" AND {' AND '.join(_checks(route, asked.wanted, name))}{asked.behind('x.')}"
+    )
+
+
+def _asks_items(route: Route) -> bool:
+    """Whether the streams do not say of which items their lines are."""
+    return route.part.asks_for_items and route.by is not By.ITEM
+
+
 def _checks(route: Route, wanted: EntryFilter, name: str) -> list[str]:
     """The key of a stream, and all of the filter that the streams do not say by themselves."""
     part = route.part
     checks = [_KEYS[route.by]]
-    if part.asks_for_items and route.by is not By.ITEM:
-        checks.append(_ITEM_OF_LINE.format(matches=_matches(wanted, part)))
     if part.number and route.by is not By.DAY:
         checks.append(f"x.number >= :number{name} AND x.number < :number_end{name}")
     if route.by in (By.NUMBER, By.PHONE) and part.types != routes.ALL_TYPES:

@@ -12,6 +12,7 @@ from wallet.domain.search import ORDER_DAY_CHARACTERS, SEPARATORS
 # `wallet.domain.search.compact_number` in SQL; capital letters of "C" are those of ASCII, whatever the database's own.
 COMPACT_NUMBER = f"upper(translate({{column}}, '{SEPARATORS}', '') COLLATE \"C\")"
 
+ITEMS_A_BLOCK = 30
 # From one sequence to the next of which it is known what all lines up to it come to.
 SUMS_EVERY = 1_000
 
@@ -54,6 +55,15 @@ SELECT :root_id, :wallet_id, known.last + n.number, n.item, n.folded
 FROM unnest(CAST(:items AS text[]), CAST(:folded AS text[])) WITH ORDINALITY AS n (item, folded, number),
      (SELECT coalesce(max(item_id), 0) AS last FROM search_items
       WHERE root_id = :root_id AND wallet_id = :wallet_id) AS known
+""")
+_ADD_BLOCKS = text("""
+INSERT INTO search_item_blocks (root_id, wallet_id, block, folded)
+SELECT :root_id, :wallet_id, (item_id - 1) / :size, string_agg(folded, E'\\n' ORDER BY item_id)
+FROM search_items
+WHERE root_id = :root_id AND wallet_id = :wallet_id AND item_id > :size * (
+    SELECT coalesce(max(block) + 1, 0) FROM search_item_blocks WHERE root_id = :root_id AND wallet_id = :wallet_id
+)
+GROUP BY (item_id - 1) / :size HAVING count(*) = :size
 """)
 _LINES = ", ".join(f"count(*) FILTER (WHERE type = {int(each)})" for each in LineType)
 _ADDED = ", ".join(f"{{old}}.lines[{int(each)}] + {{new}}.lines[{int(each)}]" for each in LineType)
@@ -136,6 +146,7 @@ async def copy_lines(connection: AsyncConnection, root_id: UUID, wallet_id: UUID
     items = list((await connection.execute(_NEW_ITEMS, part)).scalars())
     if items:
         await connection.execute(_ADD_ITEMS, {**wallet, "items": items, "folded": [fold(item) for item in items]})
+        await connection.execute(_ADD_BLOCKS, {**wallet, "size": ITEMS_A_BLOCK})
     await connection.execute(_COPY, {**part, "all_types": [int(each) for each in LineType], "every": SUMS_EVERY})
     count: int = part["to"] - part["after"]
     return count
