@@ -119,7 +119,7 @@ _KEYS = {
     By.NUMBER: "x.number <> ''",
     By.PHONE: "x.cloud_phone_id = :phone AND x.cloud_phone_id <> ''",
 }
-# A look-up by key. Lines of like amounts are of few items, and as a join (Memoize) it is remembered what they are called.
+# A look-up by key. Lines of like amounts are of few items; as a join (Memoize) it is remembered what they are called.
 _ITEM_OF_LINE = """CROSS JOIN LATERAL (
     SELECT FROM search_items i
     WHERE i.root_id = :root_id AND i.wallet_id = :wallet_id AND i.item_id = {row}.item_id AND {matches} OFFSET 0
