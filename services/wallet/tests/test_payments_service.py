@@ -16,7 +16,7 @@ from local_stack.stack import Stack
 from servicekit.testing import eventually
 
 from .ledger_world import World
-from .test_service import channel_as, service, world  # noqa: F401 - fixtures
+from .test_service import channel_as, service  # noqa: F401 - fixtures
 from .world import eur, request_id
 
 
