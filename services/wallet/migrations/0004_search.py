@@ -25,9 +25,9 @@ _WALLET_IN_HAND = """
 # Each serves one kind of question, in either direction, as the primary key serves types.
 _INDEXES = (
     # Of every line: but the planner, to whom it costs as much as the one below, takes it only where a query says so too.
-    # It says the item, so that lines of others are passed over without a look at them.
-    """line_search_amount ON line_search (root_id, wallet_id, type, amount_micros, sequence) INCLUDE (item_id)
-    WHERE item_id > 0""",
+    # It says the item and the day, so that lines of others are passed over without a look at them.
+    """line_search_amount ON line_search (root_id, wallet_id, type, amount_micros, sequence)
+    INCLUDE (item_id, number_day) WHERE item_id > 0""",
     "line_search_item ON line_search (root_id, wallet_id, item_id, type, sequence)",
     "line_search_item_amount ON line_search (root_id, wallet_id, item_id, type, amount_micros, sequence)",
     "line_search_number ON line_search (root_id, wallet_id, number, sequence) WHERE number <> ''",

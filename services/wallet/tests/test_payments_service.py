@@ -24,7 +24,7 @@ from .world import eur, request_id
 async def test_vouchers_and_automatic_top_ups_over_the_wire(
     stack: Stack,
     service: dict[str, str],  # noqa: F811
-    world: World,  # noqa: F811
+    world: World,
 ) -> None:
     """Given the running service. When a voucher is used, and rules are set. Then both moneys come, and no more."""
     chain = await world.chain()
@@ -90,7 +90,7 @@ async def test_vouchers_and_automatic_top_ups_over_the_wire(
 async def test_names_of_secrets_build_no_path(
     stack: Stack,
     service: dict[str, str],  # noqa: F811
-    world: World,  # noqa: F811
+    world: World,
 ) -> None:
     """Given the running service. When a secret is named by a path, or oddly. Then the name is refused."""
     chain = await world.chain()

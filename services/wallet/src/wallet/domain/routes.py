@@ -142,6 +142,11 @@ def is_narrow(part: Part, wanted: EntryFilter) -> bool:
     return bool(wanted.cloud_phone_id) or len(part.number) > ORDER_DAY_CHARACTERS
 
 
+def may_have_lines(part: Part, wanted: EntryFilter, copied: Copied) -> bool:
+    """Nothing has a number that begins like no day; most of what is written into the search box does not."""
+    return not part.number or is_narrow(part, wanted) or bool(_days(part, copied))
+
+
 def cheapest(routes: Sequence[Route]) -> Route:
     """The one that is expected to take the least time."""
     return min(routes, key=lambda route: route.cost)
@@ -160,7 +165,7 @@ def _whole(part: Part, by: By, window: Window) -> Route:
 
 def _by_key(part: Part, items: Items | None, share: float, look: Look) -> list[Route]:
     """By type, or by item and type; between the sequences where numbers of the days asked for are."""
-    copied, days = look.copied, _days(part, look)
+    copied, days = look.copied, _days(part, look.copied)
     windows = _windows(days) if part.number else dict.fromkeys(sorted(part.types), look.window)
     by_type = [
         _stream(0, type_, span, lines, copied) for type_, span in windows.items() if (lines := copied.lines[type_ - 1])
@@ -189,15 +194,15 @@ def _too_many(items: Sized, windows: Sized, routes: Sequence[Route]) -> bool:
 def _by_day(part: Part, share: float, look: Look) -> list[Route]:
     if not part.number:
         return []
-    days = _days(part, look)
+    days = _days(part, look.copied)
     gathered = _gathered(part, By.DAY, days)
     # No index has a day's lines by amount.
-    return [gathered] if look.order.by_amount else [gathered, _walked(part, By.DAY, days, share, look.limit)]
+    return [gathered] if look.order.by_amount else [gathered, _walked(part, By.DAY, days, share, look)]
 
 
-def _days(part: Part, look: Look) -> list[Stream]:
+def _days(part: Part, copied: Copied) -> list[Stream]:
     number, types = part.number, part.types
-    return [day for day in look.copied.days if day.type in types and str(day.key).startswith(number)]
+    return [day for day in copied.days if day.type in types and str(day.key).startswith(number)]
 
 
 def _windows(days: Iterable[Stream]) -> dict[int, Window]:
@@ -231,7 +236,7 @@ def _ways(
     `late` is the share of each type's that is passed in vain first.
     """
     gathered = _gathered(part, by, streams)
-    walked = _walked(part, by, streams, kept, look.limit)
+    walked = _walked(part, by, streams, kept, look)
     if not look.order.by_amount:
         in_vain = sum(stream.lines * late.get(stream.type, 0.0) for stream in streams)
         return [gathered, replace(walked, cost=walked.cost + in_vain * _ROW)]
@@ -244,25 +249,24 @@ def _ways(
     return [gathered, replace(walked, cost=walked.cost + entries * _ENTRY)]
 
 
-def _walked(part: Part, by: By, streams: Sequence[Stream], kept: float, limit: int) -> Route:
+def _walked(part: Part, by: By, streams: Sequence[Stream], kept: float, look: Look) -> Route:
     """Costs of a walk that ends with a page, of lines of which a share of `kept` passes."""
-    per_line = 1 / max(kept, 1e-9)
+    per_line, limit = 1 / max(kept, 1e-9), look.limit
     twice = len(streams) > FEW_STREAMS
     first = sum(min(stream.lines, per_line if twice else per_line * limit) for stream in streams)
     rows = first + (min(sum(stream.lines for stream in streams), per_line * limit) if twice else 0)
     seeks = len(streams) + (min(len(streams), limit) if twice else 0)
-    return Route(part, by, streams, False, seeks * _SEEK + rows * _per_row(part, by))
+    from_index = by is By.DAY or (look.order.by_amount and not (by is By.ITEM and part.number))
+    per_row = (_ENTRY if from_index else _ROW) + (_ITEM if part.asks_for_items and by is not By.ITEM else 0)
+    return Route(part, by, streams, False, seeks * _SEEK + rows * per_row)
 
 
 def _gathered(part: Part, by: By, streams: Sequence[Stream]) -> Route:
     lines = sum(stream.lines for stream in streams)
-    # The index of days says amounts and items; and of many lines' items each is looked up once.
-    per_line = (_ENTRY if by is By.DAY else _ROW) + (_SORT if part.asks_for_items and by is not By.ITEM else 0)
-    return Route(part, by, streams, True, len(streams) * _SEEK + lines * (per_line + _SORT))
-
-
-def _per_row(part: Part, by: By) -> float:
-    return _ROW + _ITEM if part.asks_for_items and by is not By.ITEM else _ROW
+    # Of many lines' items each is looked up once.
+    asked = _SORT if part.asks_for_items and by is not By.ITEM else 0
+    per_row = (_ENTRY if by is By.DAY else _ROW) + asked + _SORT
+    return Route(part, by, streams, True, len(streams) * _SEEK + lines * per_row)
 
 
 def _stream(key: int, type_: int, window: Window, lines: int, copied: Copied) -> Stream:

@@ -235,8 +235,9 @@ async def _walks(connection: AsyncConnection, wallet: WalletState, asked: _Asked
             span = Window(window.after, asked.copied_to)
             copied = await _copied(connection, keys, wanted, progress, span)
             look = routes.Look(copied, span, asked.order or Order.NEWEST, asked.limit)
-            parts = [each for part in routes.parts_of(wanted) for each in await _items(connection, keys, wanted, part)]
-            for number, (part, items) in enumerate(parts):
+            parts = [part for part in routes.parts_of(wanted) if routes.may_have_lines(part, wanted, copied)]
+            known = [each for part in parts for each in await _items(connection, keys, wanted, part)]
+            for number, (part, items) in enumerate(known):
                 route = choose(routes.routes_of(part, wanted, items, look))
                 if route.streams:
                     walks.append(_walk(route, asked, f"_{number}"))
@@ -401,7 +402,8 @@ def _checks(route: Route, wanted: EntryFilter, name: str) -> list[str]:
     part = route.part
     checks = [_KEYS[route.by]]
     if part.number and route.by is not By.DAY:
-        checks.append(f"x.number >= :number{name} AND x.number < :number_end{name}")
+        column = "number_day" if len(part.number) <= ORDER_DAY_CHARACTERS else "number"
+        checks.append(f"x.{column} >= :number{name} AND x.{column} < :number_end{name}")
     if route.by in (By.NUMBER, By.PHONE) and part.types != routes.ALL_TYPES:
         checks.append(f"x.type = ANY (CAST(:types{name} AS smallint[]))")
     if wanted.cloud_phone_id and route.by is not By.PHONE:
