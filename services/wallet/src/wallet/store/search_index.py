@@ -12,6 +12,7 @@ from wallet.domain.search import ORDER_DAY_CHARACTERS, SEPARATORS
 # `wallet.domain.search.compact_number` in SQL; capital letters of "C" are those of ASCII, whatever the database's own.
 COMPACT_NUMBER = f"upper(translate({{column}}, '{SEPARATORS}', '') COLLATE \"C\")"
 
+# Of what is stored: with another number search_item_blocks must be made again.
 ITEMS_A_BLOCK = 30
 # From one sequence to the next of which it is known what all lines up to it come to.
 SUMS_EVERY = 1_000
