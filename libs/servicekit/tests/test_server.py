@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from servicekit.problems import not_found, precondition, problem_of
-from servicekit.server import Servicer
+from servicekit.server import Servicer, _with_nul
 
 SECRET = "SELECT secret FROM hidden_table"
 
@@ -42,8 +42,10 @@ class Orders(orders_pb2_grpc.OrderServiceServicer):
                 raise RuntimeError(SECRET)
             case ("refused", _, _):
                 raise ConnectionRefusedError(SECRET)
-            case ("nul", _, _):
+            case ("nul" | "nul\0", _, _):
                 raise asyncpg.CharacterNotInRepertoireError(SECRET)
+            case ("json\0", _, _):
+                raise asyncpg.UntranslatableCharacterError(SECRET)
         self.finished.append(request.id)
         return orders_pb2.Order(number=request.id)
 
@@ -185,6 +187,26 @@ async def test_a_text_that_postgresql_cannot_hold_is_the_callers_fault(house: An
     door = await knocker(house)
 
     assert (await door.refusal(door.get("nul"))).code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("written", ["nul\0", "json\0"])
+async def test_the_text_that_postgresql_cannot_hold_is_named(house: Any, written: str) -> None:
+    """Given U+0000 in a field, for a text or within JSON, When it is refused, Then the answer names the field."""
+    door = await knocker(house)
+
+    refused = await door.refusal(door.get(written))
+
+    assert refused.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert str(refused.details()).startswith("id has the character U+0000")
+
+
+def test_a_text_is_found_wherever_it_stands() -> None:
+    """Given U+0000 deep within lists of messages, When it is looked for, Then the whole path is named."""
+    request = orders_pb2.PlaceOrderRequest(request_id="a\0")
+    request.items.add()
+    request.items.add().proxies.add(location="b\0")
+
+    assert list(_with_nul(request, "")) == ["request_id", "items[1].proxies[0].location"]
 
 
 async def test_a_call_ends_at_its_deadline(house: Any) -> None:

@@ -102,7 +102,8 @@ def matches(order: Order, wanted: OrderFilter) -> bool:
             not wanted.product_names or any(_named(order, part) for part in wanted.product_names),
             _numbered(order, wanted.order_number),
             not wanted.cloud_phone_id or (order.phone is not None and order.phone.id == wanted.cloud_phone_id),
-            _named(order, wanted.search.strip()) or _numbered(order, wanted.search),
+            _named(order, wanted.search.strip())
+            or (bool(wanted.search.strip("- ")) and _numbered(order, wanted.search)),
         )
     )
 
@@ -111,7 +112,9 @@ def _named(order: Order, part: str) -> bool:
     return any(fold(part) in fold(item.product_name) for item in order.items)
 
 
-def _numbered(order: Order, written: str) -> bool:
+def _numbered(order: Order, written: str, *, of_dashes: bool = True) -> bool:
+    if not of_dashes and not written.strip("- "):
+        return False
     plain = written.upper().replace("-", "").replace(" ", "")
     tolerant = plain[:2] + plain[2:].replace("O", "0").replace("I", "1").replace("L", "1")
     return order.number.replace("-", "").startswith(tolerant)

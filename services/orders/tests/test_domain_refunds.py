@@ -181,6 +181,19 @@ def test_units_and_amounts_share_what_is_left() -> None:
         plan_refund(order, [])
 
 
+def test_the_last_units_give_back_what_is_left() -> None:
+    """Given an amount given back of 3 units for 23, when units follow one by one, then the last gives the rest."""
+    order = paid([3], [(23, 0)])
+    order = with_refund(order, plan_refund(order, [Wish(1, 0, 1)]))
+    given = []
+    for _ in range(3):
+        lines = plan_refund(order, [Wish(1, quantity=1)])
+        given.append(lines[0].net_micros + lines[0].tax_micros)
+        order = with_refund(order, lines)
+    assert given == [8, 7, 7]
+    assert order.state is OrderState.REFUNDED
+
+
 def test_what_was_free_goes_back_with_the_last_of_the_order() -> None:
     """Given a line that cost only the seller something, when the rest is given back, then the seller gets it back."""
     order = paid([1, 1], [(0, 0), (1_000_000, 0)], [(70, 7), (500_000, 0)])

@@ -8,11 +8,14 @@ import grpc
 import pytest
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from orders.domain.search import OrderFilter, OrderOrder, Place
+from orders.rpc.reads import Reads
 from orders.store import catalogue as catalogue_store
 from orders.store import listing, search
 from orders.store import orders as order_store
 from orders.store.search import Key
+from servicekit.paging import Pager
 from servicekit.scope import EVERYTHING, Scope
+from servicekit.testing import as_service
 from sqlalchemy import text
 
 from .conftest import NOON, Member, World, problem_of
@@ -253,3 +256,20 @@ async def test_orders_and_their_lines_cannot_be_rewritten(world: World) -> None:
         with pytest.raises(Exception, match="permission denied"):
             async with world.database.transaction(EVERYTHING) as connection:
                 await connection.execute(text(statement))
+
+
+def test_what_is_not_to_be_seen_ends_no_list() -> None:
+    """Given a page with a row that gives no message, when it is made, then the list goes on behind its last row."""
+    reads = Reads(None, None, Pager("test"))  # type: ignore[arg-type]
+
+    def page(found: list[int]) -> tuple[list[str], str]:
+        messages, token = reads.page(
+            found, 3, lambda row: None if row == 2 else orders_pb2.Order(id=str(row)), lambda row: {"row": row}
+        )
+        return [message.id for message in messages], token
+
+    with as_service():
+        messages, token = page([1, 2, 3, 4])
+        assert messages == ["1", "3"]
+        assert reads.pager.decode(token) == {"row": 3}
+        assert page([3, 2]) == (["3"], "")

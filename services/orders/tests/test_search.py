@@ -401,6 +401,13 @@ async def test_products_of_ten_thousand_letters_are_sold_and_found(world: World)
 BY_AMOUNT = (OrderOrder.LARGEST, OrderOrder.SMALLEST)
 
 
+@pytest.mark.parametrize("written", ["-", "--", " - "])
+async def test_dashes_are_looked_for_in_names(shelf: Shelf, written: str) -> None:
+    """Given names with a dash and others, when a dash is in the search box, then it is no beginning of every number."""
+    every = await check(shelf, "partner", OrderFilter(), OrderOrder.NEWEST)
+    assert await check(shelf, "partner", OrderFilter(search=written), OrderOrder.NEWEST) < every
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("viewer", ["", "partner", "customer"])
 async def test_the_indexes_serve_the_routes(shelf: Shelf, viewer: str, order: OrderOrder) -> None:

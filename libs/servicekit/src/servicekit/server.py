@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +49,8 @@ def _seconds(method: str, code: str) -> Histogram:
 
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 
-_NOT_TEXT = "22021"
+# Of text, and of text within JSON.
+_NOT_TEXT = ("22021", "22P05")
 # Characters of a forwarded address that are kept.
 ORIGIN_MAX = 200
 
@@ -109,7 +110,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                         self._validate(request)
                         return await handler.unary_unary(request, context)
 
-                return await self._serve(method, rule, context, work, bounded=not handler.request_streaming)
+                return await self._serve(method, rule, context, work, request, bounded=not handler.request_streaming)
 
             if handler.request_streaming:
                 return grpc.stream_unary_rpc_method_handler(unary, *serializers)
@@ -128,7 +129,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                         async for reply in replies:
                             await context.write(reply)
 
-            await self._serve(method, rule, context, work, bounded=False)
+            await self._serve(method, rule, context, work, request, bounded=False)
 
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(stream, *serializers)
@@ -140,6 +141,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         rule: AccessRule,
         context: Context,
         work: Callable[[Call], Awaitable[Any]],
+        request: Any,
         *,
         bounded: bool = True,
     ) -> Any:
@@ -152,7 +154,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     async with asyncio.timeout(self._time_left_s(context) if bounded else None):
                         return await work(await self._admit(method, rule, context, metadata))
                 except Exception as error:  # noqa: BLE001 - every error becomes an answer; none reaches a stack trace outside
-                    problem = _problem(error, method)
+                    problem = _problem(error, method, request)
                     code = problem.code.name
                     await context.abort_with_status(problem.status())
         except asyncio.CancelledError:
@@ -226,7 +228,20 @@ def _path(field: Any) -> str:
     return ".".join(parts) or "request"
 
 
-def _problem(error: Exception, method: str) -> Problem:
+def _with_nul(message: Message, path: str) -> Iterator[str]:
+    """The paths of texts with U+0000 in them. Keys of maps are not looked at."""
+    for field, value in message.ListFields():
+        entries = field.message_type is not None and field.message_type.GetOptions().map_entry
+        several = list(value.values()) if entries else value if field.is_repeated else [value]
+        for index, each in enumerate(several):
+            where = f"{path}{field.name}" + (f"[{index}]" if field.is_repeated else "")
+            if isinstance(each, str) and "\0" in each:
+                yield where
+            elif isinstance(each, Message):
+                yield from _with_nul(each, f"{where}.")
+
+
+def _problem(error: Exception, method: str, request: object) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, TimeoutError):
@@ -240,8 +255,13 @@ def _problem(error: Exception, method: str) -> Problem:
         return unavailable(
             "The service cannot reach what it needs right now; repeat in a moment with the same request id."
         )
-    if sqlstate(error) == _NOT_TEXT:
-        return invalid("A text has the character U+0000 in it, which no text may have; remove it.")
+    if sqlstate(error) in _NOT_TEXT:
+        fields = list(_with_nul(request, "")) if isinstance(request, Message) else []
+        where = ", ".join(fields) or "A text"
+        return invalid(
+            f"{where} has the character U+0000 in it, which no text may have; remove it.",
+            fields=dict.fromkeys(fields, "has the character U+0000 in it"),
+        )
     fault_id = str(new_id())
     log.error("call failed", method=method, fault_id=fault_id, exc_info=error)
     return Problem(

@@ -171,6 +171,9 @@ def _wanted(wish: Wish, line: TierLine, quantity: int) -> tuple[int, int]:
         before, after = line.refunded_quantity, line.refunded_quantity + wish.quantity
         wanted = _share(line.gross_micros, after, quantity) - _share(line.gross_micros, before, quantity)
         units = wish.quantity
+        if units == left_quantity:
+            # Amounts that were given back before are part of the last units.
+            wanted = min(wanted, left)
     else:
         wanted, units = left, left_quantity
     if wanted > left or units > left_quantity:

@@ -49,16 +49,15 @@ class OrderLists:
                 keys = await search.find_keys(connection, found, after, size + 1)
                 if request.with_totals:
                     totals = await listing.find_totals(connection, found, viewer_id)
-        orders: list[Order] = []
+        orders: dict[UUID, Order] = {}
         if keys:
             async with self.reads.database.transaction(call.scope) as connection:
-                orders = await listing.read_found(connection, keys)
-        places = {key.place.id: key.place for key in keys}
+                orders = {order.id: order for order in await listing.read_found(connection, keys)}
         messages, token = self.reads.page(
-            orders,
+            keys,
             size,
-            lambda each: order_to_message(each, viewer_id),
-            lambda each: _cursor(places[each.id]),
+            lambda key: order_to_message(orders[key.place.id], viewer_id) if key.place.id in orders else None,
+            lambda key: _cursor(key.place),
             bound_to,
         )
         response = orders_pb2.ListOrdersResponse(orders=messages, next_page_token=token)

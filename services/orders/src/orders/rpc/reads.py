@@ -28,26 +28,28 @@ class Reads:
         self,
         found: list[Row],
         size: int,
-        to_message: Callable[[Row], M],
+        to_message: Callable[[Row], M | None],
         place: Callable[[Row], Cursor],
         bound_to: Message | str = "",
     ) -> tuple[list[M], str]:
         """A page of what was found, with one row more than a page holds; and the token of the next page, or "".
 
-        `place` is where a row stands in the list. A page ends early where it would grow past what a gRPC message
-        should hold.
+        `place` is where a row stands in the list. What `to_message` gives None for is passed over, and the list goes on
+        behind it. A page ends early where it would grow past what a gRPC message should hold.
         """
         messages: list[M] = []
-        size_bytes = 0
+        size_bytes = passed = 0
         for row in found[:size]:
             message = to_message(row)
-            size_bytes += message.ByteSize()
-            if messages and size_bytes > PAGE_BYTES:
-                break
-            messages.append(message)
-        if len(messages) == len(found):
+            if message is not None:
+                size_bytes += message.ByteSize()
+                if messages and size_bytes > PAGE_BYTES:
+                    break
+                messages.append(message)
+            passed += 1
+        if passed == len(found):
             return messages, ""
-        return messages, self.pager.encode(place(found[len(messages) - 1]), bound_to=bound_to)
+        return messages, self.pager.encode(place(found[passed - 1]), bound_to=bound_to)
 
 
 def without_page(request: M) -> M:

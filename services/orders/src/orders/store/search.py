@@ -161,7 +161,8 @@ async def _bound_by_names(connection: AsyncConnection, wanted: OrderFilter, sear
         parameters["name_ids"] = list(types)
         conditions["names"] = has_name("name_ids")
     part = wanted.search.strip()
-    numbers = parse_number_prefix(part)
+    # Dashes alone are no beginning of a number here: they may stand in names.
+    numbers = parse_number_prefix(part) if part.strip("- ") or not part else None
     searched = await _names(connection, wanted, (part,), parameters) if numbers != EVERY_NUMBER else {}
     if numbers is None:
         types |= searched
