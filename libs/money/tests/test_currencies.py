@@ -5,7 +5,16 @@ from decimal import ROUND_HALF_UP, Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from money import INT64_MAX, MoneyError, minor_exponent, round_to_minor, valid_currency
+from money import (
+    INT64_MAX,
+    INT64_MIN,
+    MoneyError,
+    format_amount,
+    format_money,
+    minor_exponent,
+    round_to_minor,
+    valid_currency,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +53,15 @@ def test_halves_go_away_from_zero() -> None:
     assert round_to_minor(500_000, "JPY") == (1_000_000, 500_000)
 
 
-def test_rounding_over_the_edge_is_refused() -> None:
-    """Given the largest amount, When rounding would pass it, Then a MoneyError says so."""
+def test_rounding_may_pass_the_largest_amount() -> None:
+    """Given amounts at both ends of the range, When rounded, Then up to the cent beyond: it is shown, never stored."""
+    assert round_to_minor(INT64_MAX, "EUR") == (INT64_MAX + 4_193, 4_193)
+    assert round_to_minor(INT64_MIN, "EUR") == (INT64_MIN - 4_192, -4_192)
+    assert format_money(INT64_MAX + 4_193, "EUR") == "€9,223,372,036,854.78"
+    assert format_amount(INT64_MIN - 4_192) == "-9,223,372,036,854.78"
+
+
+def test_an_amount_out_of_range_is_not_rounded() -> None:
+    """Given one micro more than the largest amount, When rounded, Then a MoneyError says so."""
     with pytest.raises(MoneyError, match="out of range"):
-        round_to_minor(INT64_MAX, "EUR")
+        round_to_minor(INT64_MAX + 1, "EUR")

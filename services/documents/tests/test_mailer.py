@@ -12,6 +12,7 @@ import pytest
 from directory.domain import Member, Organization, Role
 from documents.domain import DocumentType
 from documents.mailer import Mail, Mailer, MailServer, compose
+from money import INT64_MAX
 
 SENDER = "receipts@farthing.test"
 ISSUED_AT = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
@@ -73,6 +74,13 @@ def test_a_standard_reader_understands_it(language: str) -> None:
     (attachment,) = read.iter_attachments()
     assert attachment.get_content() == written.pdf
     assert attachment.get_filename() == "R-2026-000042.pdf"
+
+
+def test_the_mail_of_the_largest_amount_can_be_written() -> None:
+    """Given a total whose cents lie beyond the largest amount, when its mail is made, then it names them."""
+    largest = replace(mail(issuer()), type=DocumentType.TOP_UP_RECEIPT, total_micros=INT64_MAX)
+    read = email.message_from_bytes(compose(largest, SENDER), policy=email.policy.default)
+    assert "€9,223,372,036,854.78" in read.get_body(("plain",)).get_content()
 
 
 def test_the_same_mail_is_the_same_bytes() -> None:

@@ -20,7 +20,7 @@ from documents.text import clean
 from documents.views import IssuerView, LineView, ReceiptKind, ReceiptView, RecipientView
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from money import MoneyError, format_money, tax_micros
+from money import INT64_MAX, MoneyError, format_money, tax_micros
 from pypdf import PdfReader
 
 ISSUER = IssuerView(
@@ -114,6 +114,14 @@ def test_it_says_everything_once_paid() -> None:
     ):
         assert said in text
     assert text.count("€130.54") == 2
+
+
+def test_the_largest_amount_can_be_drawn() -> None:
+    """Given a total whose cents lie beyond the largest amount, When drawn, Then it is rounded like any other."""
+    (text,) = pages(render_receipt(receipt(line("Top-up", 1, INT64_MAX, 0), currency="USD")))
+    assert "$9,223,372,036,854.78" in text
+    assert "9,223,372,036,854.775807" in text
+    assert "Rounding 0.004193" in text
 
 
 def test_no_rounding_is_shown_where_nothing_was_rounded() -> None:

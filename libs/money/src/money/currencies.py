@@ -39,10 +39,10 @@ def round_to_minor(micros: int, currency: str) -> tuple[int, int]:
     """Round to the currency's smallest unit, half away from zero, as invoices do.
 
     Returns (rounded_micros, rounding_micros) with rounded_micros == micros + rounding_micros, so a document
-    can show what the rounding added (or took, when negative). Raises MoneyError for an unknown currency or
-    when the rounded amount leaves the 64-bit range.
+    can show what the rounding added (or took, when negative). The rounded amount is for display: it may lie up to
+    half a smallest unit beyond the 64-bit range. Raises MoneyError for an unknown currency and for `micros` out of it.
     """
     step = MICROS_PER_UNIT // 10 ** min(minor_exponent(currency), _MICRO_EXPONENT)
     size = (abs(check_micros(micros)) + step // 2) // step * step
-    rounded = check_micros(-size if micros < 0 else size)
+    rounded = -size if micros < 0 else size
     return rounded, rounded - micros

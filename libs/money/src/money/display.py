@@ -1,4 +1,5 @@
-"""Amounts for people, in their language, and as exact plain decimals."""
+"""Amounts for people, in their language, and as exact plain decimals. What people read may be a rounded amount or a
+sum, larger than an amount can be; an exact decimal is an amount."""
 
 from __future__ import annotations
 
@@ -43,14 +44,14 @@ def format_money(micros: int, currency: str, language: str = "en") -> str:
     `language` is a BCP 47 tag; an unknown one falls back to English. MoneyError for an unknown currency.
     """
     pattern = _pattern(language, True, minor_exponent(currency))
-    value = Decimal(check_micros(micros)).scaleb(-6)
+    value = Decimal(micros).scaleb(-6)
     text = pattern.apply(value, _locale(language), currency=currency, currency_digits=False)
     return _LETTER_BEFORE_DIGIT.sub("\u00a0", text)
 
 
 def format_amount(micros: int, language: str = "en", decimals: int = 2) -> str:
     """Format for a column that names its currency elsewhere: no symbol, at least `decimals` digits, exact."""
-    value = Decimal(check_micros(micros)).scaleb(-6)
+    value = Decimal(micros).scaleb(-6)
     return str(_pattern(language, False, decimals).apply(value, _locale(language)))
 
 
