@@ -126,7 +126,8 @@ def until(wanted: OrderFilter, now: datetime) -> OrderFilter:
 
 
 def _filter_in(message: orders_pb2.OrderFilter) -> OrderFilter:
-    return filter_from_message(message, instant_in(message, "created_from"), instant_in(message, "created_to"))
+    created = (instant_in(message, bound, "filter.") for bound in ("created_from", "created_to"))
+    return filter_from_message(message, *created)
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------
