@@ -75,6 +75,10 @@ async def test_an_account_by_its_rules(shop: Shop, tree: Tree) -> None:
             stripe_settings = payments_pb2.StripeSettings(api_key_secret="x")
             await shop.payments.CreatePaymentAccount(creation(tree.reseller, BANK, stripe=stripe_settings), None)
         assert list(caught.value.fields) == ["payment_account.stripe"]
+        with refused("INVALID_ARGUMENT", said="DE02120300000000202052") as caught:
+            mistyped = payments_pb2.BankDetails(iban="DE02120300000000202052")
+            await shop.payments.CreatePaymentAccount(creation(tree.reseller, BANK, bank=mistyped), None)
+        assert list(caught.value.fields) == ["payment_account.bank.iban"]
         change = payments_pb2.UpdatePaymentAccountRequest(payment_account=Account(id=bank.id))
         for path, fields in (
             ("bank", {"bank": {"iban": "not one"}}),

@@ -89,6 +89,17 @@ def check_account(account: PaymentAccount, *, development: bool) -> None:
             "pretended money is for development alone; set up BANK or STRIPE",
             field="payment_account.provider",
         )
+    if account.bank.iban and not _checks(account.bank.iban):
+        raise Refused(
+            "INVALID_ARGUMENT",
+            f"'{account.bank.iban}' is no IBAN: its check digits do not fit; compare it with what the bank gave you",
+            field="payment_account.bank.iban",
+        )
+
+
+def _checks(iban: str) -> bool:
+    """Whether the check digits of an IBAN, in letters and digits, fit (ISO 13616, ISO 7064 mod 97-10)."""
+    return int("".join(str(int(letter, 36)) for letter in iban[4:] + iban[:4])) % 97 == 1
 
 
 def check_usable(account: PaymentAccount | None, seller_id: UUID) -> PaymentAccount:
