@@ -156,6 +156,34 @@ async def test_dead_letters_are_listed_with_their_reason(world: World) -> None:
     assert f"{world.topic}.dlq.usage" in table.replace("\n", "")
 
 
+async def test_every_box_is_counted(world: World) -> None:
+    """Given letters in two boxes, When all boxes are listed at once, Then each has its own, the second one, too."""
+    kafka = AIOKafkaAdminClient(bootstrap_servers=world.env["KAFKA_BOOTSTRAP"])
+    await kafka.start()
+    await kafka.create_topics([NewTopic(f"{world.topic}.dlq.usage", 1, 1)])
+    await kafka.close()
+    for service, count in (("documents", 1), ("usage", 2)):
+        for _ in range(count):
+            await world.producer.send_and_wait(f"{world.topic}.dlq.{service}", b"\xff")
+
+    topics = json.loads(await world.farthing("list", "--json"))["topics"]
+    assert [(topic["service"], topic["count"]) for topic in topics] == [("documents", 1), ("usage", 2)]
+
+
+async def test_a_letter_that_json_cannot_say_does_not_hide_the_rest(world: World) -> None:
+    """Given a letter with a time past every calendar, When letters are listed, Then it is shown as one that cannot be
+    read, beside the others."""
+    far = OrdersEvent(order_completed=OrderCompleted())
+    far.order_completed.order.created_at.seconds = 10**15
+    for payload in (far.SerializeToString(), OrdersEvent(order_completed=OrderCompleted()).SerializeToString()):
+        await world.producer.send_and_wait(world.box, payload)
+
+    first, second = await world.letters()
+    assert first["message"] is None
+    assert first["size_bytes"] == far.ByteSize()
+    assert second["message"] == {"orderCompleted": {}}
+
+
 async def test_a_letter_is_replayed_and_then_processed(world: World) -> None:
     """Given a buried order, When its service is mended and it is replayed, Then it is processed, once; a second replay
     does nothing, and with --again the consumer knows the event."""

@@ -19,8 +19,7 @@ import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.json_format import MessageToDict
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 from servicekit.kafka import RECORD_MAX_BYTES, dead_letter_topic, stop_bounded
 
@@ -115,9 +114,9 @@ def decoded(message: str, payload: bytes) -> dict[str, Any] | None:
     """The payload as JSON (proto3 mapping), or None where it is no `message`."""
     kind = _message_type(message)
     try:
-        found: dict[str, Any] = MessageToDict(kind.FromString(payload))
-    except (DecodeError, ValueError, TypeError):
-        # ValueError and TypeError: bytes that parse, but hold what JSON cannot say (a year 292277026596).
+        found: dict[str, Any] = json_format.MessageToDict(kind.FromString(payload))
+    except (DecodeError, json_format.Error, ValueError, TypeError):
+        # All but the first: bytes that parse, but hold what JSON cannot say (a year 292277026596).
         return None
     return found
 
@@ -159,9 +158,12 @@ class DeadLetters:
 
     async def read(self, box: LetterBox) -> list[Letter]:
         """Every letter of `box` that is there now, oldest first; none where the topic does not exist yet."""
-        await asyncio.wait_for(self._consumer._client.force_metadata_update(), _TIMEOUT_S)
-        numbers = self._consumer.partitions_for_topic(box.name) or set()
-        partitions = [TopicPartition(box.name, number) for number in sorted(numbers)]
+        # Not the consumer's: it knows only topics that it was assigned. All topics: asking for one could create it.
+        topics = await asyncio.wait_for(self._admin.describe_topics(), _TIMEOUT_S)
+        numbers = sorted(
+            part["partition"] for topic in topics if topic["topic"] == box.name for part in topic["partitions"]
+        )
+        partitions = [TopicPartition(box.name, number) for number in numbers]
         letters: list[Letter] = []
         for partition in partitions:
             replayed = await self._replayed(partition)
