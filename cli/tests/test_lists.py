@@ -265,6 +265,28 @@ def test_a_file_is_whole_or_not_there(sent: Any, said: str, run: Any, services: 
     assert {each.name: each.read_bytes() for each in command.folder.iterdir()} == {"x.csv": b"older"}
 
 
+@pytest.mark.parametrize("what", [("orders",), ("wallet", "--wallet", "w")], ids=["orders", "wallet"])
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (".", "the export cannot be written to .: Is a directory"),
+        ("..", "the export cannot be written to ..: Is a directory"),
+        ("folder", "the export cannot be written to folder: Is a directory"),
+        ("missing/x.csv", "the export cannot be written to missing/x.csv: No such file or directory"),
+        ("file/x.csv", "the export cannot be written to file/x.csv: Not a directory"),
+    ],
+)
+def test_a_place_that_takes_no_file(out: str, said: str, what: tuple[str, ...], run: Any, command: Any) -> None:
+    """Given a place where no file can be. When exported there. Then the complaint names it as it was asked for."""
+    (command.folder / "folder").mkdir()
+    (command.folder / "file").write_bytes(b"")
+
+    code, printed, err = run(what[0], "export", *what[1:], "--out", out)
+
+    assert (code, printed, err) == (1, "", f"farthing: {said}\n")
+    assert sorted(each.name for each in command.folder.iterdir()) == ["file", "folder"]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_export_leaves_nothing(sent: int, command: Any, services: Pretended) -> None:
     """Given an export under way. When it is interrupted. Then exit code 1, nothing is left, and the service is told."""

@@ -1,6 +1,7 @@
 """Exports on disk: written beside the file's place, checked against what the service says last, then put there."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
@@ -56,18 +57,20 @@ async def download(chunks: AsyncIterator[ExportChunk], out: Path | None, rows_ex
             raise Problem("the export broke off before it began; nothing was written")
         # A name that a service gives is a name, never a path.
         path = out or Path(Path(first.info.file_name).name or "export")
-        with _beside(path) as (part, file), _progress(rows_expected) as tick:
-            end = await _receive(chunks, file, tick)
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(path)
+        try:
+            with _beside(path) as (part, file), _progress(rows_expected) as tick:
+                end = await _receive(chunks, file, tick)
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(path)
+        except OSError as error:
+            # In words, without the name that the system gives: it is the one of the file beside.
+            raise Problem(f"the export cannot be written to {path}: {error.strerror or error}") from error
         return Downloaded(path, end)
     except asyncio.CancelledError:
         raise Problem("interrupted; nothing was written") from None
     except Refused as refused:
         raise problem_of(refused, "exporting (nothing was written)") from None
-    except OSError as error:
-        raise Problem(f"the export cannot be written: {error}") from error
     finally:
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
@@ -91,7 +94,9 @@ async def _receive(chunks: AsyncIterator[ExportChunk], file: IO[bytes], tick: Ca
 
 @contextmanager
 def _beside(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file in the same folder, gone on every way out unless it was renamed."""
+    """A file in the same folder, gone on every way out unless it was renamed. OSError where none can be at `path`."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
