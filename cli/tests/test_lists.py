@@ -131,12 +131,12 @@ def command(services: Pretended, tmp_path: Path) -> Callable[..., "subprocess.Po
         "COLUMNS": "200",
     }
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
+    def start(*arguments: str, stdout: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [FARTHING, *arguments],
             env=environment,
             cwd=folder,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -287,6 +287,16 @@ def test_a_place_that_takes_no_file(out: str, said: str, what: tuple[str, ...], 
     assert sorted(each.name for each in command.folder.iterdir()) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--number-only",)])
+def test_a_full_disk_behind_stdout(options: tuple[str, ...], command: Any) -> None:
+    """Given an output that takes nothing. When orders are listed. Then it says so in one line, with exit code 1."""
+    with Path("/dev/full").open("w") as full:
+        process = command("orders", "list", *options, stdout=full)
+    _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (1, "farthing: the result cannot be written: No space left on device\n")
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_export_leaves_nothing(sent: int, command: Any, services: Pretended) -> None:
     """Given an export under way. When it is interrupted. Then exit code 1, nothing is left, and the service is told."""
@@ -369,6 +379,8 @@ def test_a_statement_has_all_pages(run: Any, services: Pretended) -> None:
         (("orders", "list", "--status", "lost"), "take one of pending-payment, completed"),
         (("orders", "list", "--from", "yesterday"), "that is no time"),
         (("orders", "export", "--format", "pdf"), "csv or xlsx"),
+        (("orders", "list", "--search", "\udcff\udcfe"), "--search \\xff\\xfe: that is no valid UTF-8"),
+        (("wallet", "list", "--product=a\udcff"), "--product=a\\xff: that is no valid UTF-8"),
         (("wallet", "list"), "--org DOMAIN, or --wallet ID"),
         (("wallet", "list", "--org", "acme.example"), "EUR, USD. Choose one"),
         (("wallet", "statement", "--from", "", "--to", ""), "first instant"),

@@ -1,7 +1,11 @@
 """The `farthing` command: names the sub-commands, and loads the one that is asked for."""
 
+import errno
+import os
+import sys
 from importlib import import_module
-from typing import Any
+from itertools import pairwise
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -21,6 +25,7 @@ COMMANDS = {
     "archive": "farthing_cli.archive",
     "dlq": "farthing_cli.dlq",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class LazyGroup(TyperGroup):
@@ -50,7 +55,28 @@ def farthing() -> None:
 def main() -> None:
     """Entry point of the console script."""
     try:
+        _check_encoding(sys.argv[1:])
         app()
     except Problem as problem:
-        notes().print(f"farthing: {problem}", style="red", markup=False, soft_wrap=True)
-        raise SystemExit(problem.exit_code) from None
+        _end(problem)
+    except OSError as error:
+        # Files are complained about with their names where they are written: what has none is stdout.
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _end(Problem(f"the result cannot be written: {error.strerror}"))
+
+
+def _check_encoding(arguments: list[str]) -> None:
+    """Problem where one is no UTF-8: Python lets such bytes in, and neither protos nor JSON would let them out."""
+    for before, argument in pairwise(["", *arguments]):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            text = os.fsencode(argument).decode(errors="backslashreplace")
+            option = f"{before} " if before.startswith("-") and not argument.startswith("-") else ""
+            raise Problem(f"{option}{text}: that is no valid UTF-8", 2) from None
+
+
+def _end(problem: Problem) -> NoReturn:
+    notes().print(f"farthing: {problem}", style="red", markup=False, soft_wrap=True)
+    raise SystemExit(problem.exit_code) from None
