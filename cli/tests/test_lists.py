@@ -220,7 +220,8 @@ def test_an_export_is_the_filtered_view(run: Any, services: Pretended, command: 
     [
         (("--out", "x.xlsx"), EXPORT_FORMAT_XLSX),
         (("--out", "x.csv"), EXPORT_FORMAT_CSV),
-        (("--out", "x.bin"), EXPORT_FORMAT_CSV),
+        (("--out", "x"), EXPORT_FORMAT_CSV),
+        (("--out", "x.bin", "--format", "csv"), EXPORT_FORMAT_CSV),
         (("--out", "x.csv", "--format", "xlsx"), EXPORT_FORMAT_XLSX),
     ],
 )
@@ -295,6 +296,11 @@ def test_a_full_disk_behind_stdout(options: tuple[str, ...], command: Any) -> No
     _, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (1, "farthing: the result cannot be written: No space left on device\n")
+
+
+def test_help_says_that_a_file_is_replaced(run: Any) -> None:
+    """Given a file that may be there. When help is asked for. Then it says what becomes of it."""
+    assert "one that is there is replaced" in " ".join(run("orders", "export", "--help")[1].replace("│", " ").split())
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -379,6 +385,8 @@ def test_a_statement_has_all_pages(run: Any, services: Pretended) -> None:
         (("orders", "list", "--status", "lost"), "take one of pending-payment, completed"),
         (("orders", "list", "--from", "yesterday"), "that is no time"),
         (("orders", "export", "--format", "pdf"), "csv or xlsx"),
+        (("orders", "export", "--out", "x.pdf"), "--out x.pdf: it ends with neither .csv nor .xlsx"),
+        (("wallet", "export", "--wallet", "w", "--out", "x.pdf"), "--out x.pdf: it ends with neither .csv nor .xlsx"),
         (("orders", "list", "--search", "\udcff\udcfe"), "--search \\xff\\xfe: that is no valid UTF-8"),
         (("wallet", "list", "--product=a\udcff"), "--product=a\\xff: that is no valid UTF-8"),
         (("wallet", "list"), "--org DOMAIN, or --wallet ID"),

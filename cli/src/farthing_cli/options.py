@@ -48,17 +48,23 @@ class Target:
 
     format_: Annotated[str, typer.Option("--format", help="csv or xlsx; else what --out ends with, else csv.")] = ""
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; else one here with the name that the service gives.")
+        Path | None,
+        typer.Option(
+            help="The file to write, .csv or .xlsx; one that is there is replaced. "
+            "Else one here with the name that the service gives."
+        ),
     ] = None
 
     @property
     def format(self) -> Any:
-        """What --format says, or the ending of --out; CSV where neither does. Problem where there is no such."""
+        """What --format says, else the ending of --out; CSV where there is neither. Problem where there is no such."""
         ending = self.out.suffix.removeprefix(".").lower() if self.out is not None else ""
-        name = self.format_.lower() or (ending if ending in _FORMATS else "csv")
-        if name not in _FORMATS:
+        name = self.format_.lower() or ending or "csv"
+        if name in _FORMATS:
+            return _FORMATS[name]
+        if self.format_:
             raise Problem(f"--format {self.format_}: take csv or xlsx", 2)
-        return _FORMATS[name]
+        raise Problem(f"--out {self.out}: it ends with neither .csv nor .xlsx; take one of them, or say --format", 2)
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
