@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from farthing.audit.v1 import audit_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit import audit
 from servicekit.audit import AuditRpc, Change
 from servicekit.database import Database
@@ -92,6 +93,28 @@ async def test_pages_and_filters(database: Database) -> None:
         first = await listed(database, page_size=2)
         with pytest.raises(Problem):
             await listed(database, page_token=first.next_page_token, filter=pb.AuditFilter(action="ODD"))
+
+
+async def test_instants_between_two_microseconds(database: Database) -> None:
+    """Given a change, When listed from or to a nanosecond after it, Then it was before; at the instant itself, not."""
+    one = uuid4()
+    with as_caller(one, ROOT):
+        await record(database, one)
+        (event,) = (await listed(database)).events
+        at = event.occurred_at
+        after = Timestamp(seconds=at.seconds, nanos=at.nanos + 1)
+        assert (await listed(database, filter=pb.AuditFilter(occurred_from=at))).events
+        assert not (await listed(database, filter=pb.AuditFilter(occurred_to=at))).events
+        assert not (await listed(database, filter=pb.AuditFilter(occurred_from=after))).events
+        assert (await listed(database, filter=pb.AuditFilter(occurred_to=after))).events
+
+
+@pytest.mark.parametrize("instant", [{"seconds": 2**62}, {"seconds": -(2**62)}, {"nanos": 2_000_000_000}])
+async def test_what_is_no_instant(database: Database, instant: dict[str, int]) -> None:
+    """Given what is no instant, When the trail is asked for from there, Then it is refused by its field."""
+    with as_caller(uuid4(), ROOT), pytest.raises(Problem) as caught:
+        await listed(database, filter=pb.AuditFilter(occurred_from=Timestamp(**instant)))
+    assert list(caught.value.fields) == ["filter.occurred_from"]
 
 
 async def test_nothing_is_altered(database: Database) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 from orders.domain.search import OrderFilter, OrderOrder, Place
 from orders.rpc.reads import Reads
 from orders.store import catalogue as catalogue_store
@@ -206,6 +207,9 @@ async def test_filters_in_any_combination(world: World) -> None:
     assert await ids(created_from=later) == {package.id, canceled, other.id}
     assert await ids(created_to=later) == {first.id}
     assert await ids(created_from=later, created_to=later) == set()
+    between = Timestamp(seconds=first.created_at.seconds, nanos=first.created_at.nanos + 1)
+    assert await ids(created_from=between) == {package.id, canceled, other.id}
+    assert await ids(created_to=between) == {first.id}
 
 
 async def bad_tokens(world: World) -> dict[str, tuple[Member, orders_pb2.ListOrdersRequest]]:

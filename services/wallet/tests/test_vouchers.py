@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 from farthing.wallet.v1 import vouchers_pb2, wallets_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from servicekit.paging import Pager
@@ -130,6 +131,25 @@ async def test_lots_that_cannot_be(tree: Tree, vouchers: VouchersRpc, fields: An
     with member_of(tree.reseller), refused(reason) as caught:
         await vouchers.CreateVoucherLot(a_lot(tree.reseller, **fields), None)
     assert list(caught.value.fields) == list(fields)
+
+
+@pytest.mark.parametrize("code", ["", "usd", "XX", "ZZZ", "EUR ", "X" * 10_000])
+async def test_lots_in_no_currency(tree: Tree, vouchers: VouchersRpc, code: str) -> None:
+    """Given an amount in what is no currency, when a lot is made of it, then it is refused, not told at length."""
+    with member_of(tree.reseller), refused("INVALID_ARGUMENT") as caught:
+        await vouchers.CreateVoucherLot(a_lot(tree.reseller, amount=eur(5, code)), None)
+    assert list(caught.value.fields) == ["amount.currency_code"]
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    "instant", [{"seconds": 2**62}, {"seconds": -(2**62)}, {"seconds": 32_472_144_000, "nanos": 2_000_000_000}]
+)
+async def test_lots_that_end_at_no_instant(tree: Tree, vouchers: VouchersRpc, instant: dict[str, int]) -> None:
+    """Given an end that is no instant, when a lot is made with it, then it is refused by its field."""
+    with member_of(tree.reseller), refused("INVALID_ARGUMENT") as caught:
+        await vouchers.CreateVoucherLot(a_lot(tree.reseller, expires_at=Timestamp(**instant)), None)
+    assert list(caught.value.fields) == ["expires_at"]
 
 
 async def test_lots_of_others_do_not_exist(house: House, tree: Tree, vouchers: VouchersRpc) -> None:

@@ -7,7 +7,6 @@ serves `ListAuditEvents` with `AuditRpc`. Append-only; read by the organization 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +20,8 @@ from servicekit import schema
 from servicekit.call import current_call
 from servicekit.database import Database
 from servicekit.ids import new_id, parse_id
+from servicekit.instants import boundary
 from servicekit.paging import Pager, page_size
-from servicekit.problems import invalid
 
 # Before and after are a few fields; a page of them must fit a message.
 PAGE_MAX = 200
@@ -150,24 +149,13 @@ def _conditions(wanted: pb.AuditFilter) -> tuple[list[str], dict[str, Any]]:
         ("action", "action = :action", wanted.action),
         ("target_id", "target_id = :target_id", wanted.target_id),
         ("actor_subject", "actor_subject = :actor_subject", wanted.actor_subject),
-        ("occurred_from", "occurred_at >= :occurred_from", _instant(wanted, "occurred_from")),
-        ("occurred_to", "occurred_at < :occurred_to", _instant(wanted, "occurred_to")),
+        ("occurred_from", "occurred_at >= :occurred_from", boundary(wanted, "occurred_from", "filter.")),
+        ("occurred_to", "occurred_at < :occurred_to", boundary(wanted, "occurred_to", "filter.")),
     ):
         if value:
             conditions.append(condition)
             values[name] = value
     return conditions, values
-
-
-def _instant(wanted: pb.AuditFilter, field: str) -> datetime | None:
-    if not wanted.HasField(field):  # type: ignore[arg-type]
-        return None
-    try:
-        instant: datetime = getattr(wanted, field).ToDatetime(tzinfo=UTC)
-    except (OverflowError, ValueError):
-        said = "is not an instant between the years 1 and 9999"
-        raise invalid(f"filter.{field} {said}", fields={f"filter.{field}": said}) from None
-    return instant
 
 
 def _message(row: Row[Any]) -> pb.AuditEvent:

@@ -11,18 +11,15 @@ from servicekit.problems import invalid
 from orders.convert.values import instant_from_message
 
 
-def instant_in(request: Message, field: str, path: str = "") -> datetime | None:
-    """The instant in `field`, or None where it is unset. Problem for one outside of the years 1 to 9999.
-
-    `path` is where `request` stands in what the caller sent, such as `filter.`.
-    """
+def instant_in(request: Message, field: str) -> datetime | None:
+    """The instant in `field`, or None where it is unset. Problem for one outside of the years 1 to 9999."""
     if not request.HasField(field):
         return None
     try:
         return instant_from_message(getattr(request, field))
     except ValueError:
         text = "is not an instant between the years 1 and 9999, with nanos from 0 to 999,999,999"
-        raise invalid(f"{path}{field} {text}", fields={f"{path}{field}": text}) from None
+        raise invalid(f"{field} {text}", fields={field: text}) from None
 
 
 def price_in(message: MoneyMessage, field: str) -> Money:

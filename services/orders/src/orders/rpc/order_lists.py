@@ -13,10 +13,10 @@ from farthing.orders.v1 import orders_pb2
 from money.messages import money_to_message
 from servicekit.call import Call, current_call
 from servicekit.export import Column, Kind, Row, export, file_name_stem
+from servicekit.instants import boundary
 from servicekit.paging import Cursor, page_size
 from servicekit.scope import EVERYTHING
 
-from orders.commands.inputs import instant_in
 from orders.convert.orders import order_to_message
 from orders.convert.search import filter_from_message, order_order_from_number
 from orders.domain.orders import Order, OrderState, cancel_text
@@ -126,7 +126,7 @@ def until(wanted: OrderFilter, now: datetime) -> OrderFilter:
 
 
 def _filter_in(message: orders_pb2.OrderFilter) -> OrderFilter:
-    created = (instant_in(message, bound, "filter.") for bound in ("created_from", "created_to"))
+    created = (boundary(message, bound, "filter.") for bound in ("created_from", "created_to"))
     return filter_from_message(message, *created)
 
 

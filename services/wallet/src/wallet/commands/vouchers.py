@@ -1,7 +1,6 @@
 """Vouchers made, told, ended and used (mission W4, W7)."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC
 from uuid import UUID
 
 from farthing.wallet.v1 import vouchers_pb2, wallets_pb2
@@ -10,6 +9,7 @@ from servicekit import audit
 from servicekit.call import current_call
 from servicekit.database import Database
 from servicekit.ids import new_id
+from servicekit.instants import instant_of
 from servicekit.problems import not_found, precondition
 from servicekit.requests import once
 from servicekit.scope import EVERYTHING
@@ -35,7 +35,7 @@ async def create_lot(
     """Makes a lot for the buyers of a seller: the caller's own organization, or one below."""
     seller = await seen_organization(database, request.seller_id)
     amount = amount_in(request.amount, "amount")
-    expires_at = request.expires_at.ToDatetime(tzinfo=UTC)
+    expires_at = instant_of(request.expires_at, "expires_at")
 
     async def change(connection: AsyncConnection) -> vouchers_pb2.VoucherLot:
         now = await top_ups.now(connection)

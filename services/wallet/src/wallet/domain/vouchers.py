@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from money import Money, format_exact
+from money import Money, format_exact, valid_currency
 
 from wallet.domain.refusals import Refused
 from wallet.domain.wallets import Wallet
@@ -66,7 +66,14 @@ def code_sha256(code: str) -> bytes:
 
 
 def check_lot(amount: Money, expires_at: datetime, now: datetime) -> None:
-    """Refuses a lot that is worth nothing, or over before it begins."""
+    """Refuses a lot that is worth nothing, in no currency, or over before it begins."""
+    if not valid_currency(amount.currency):
+        # Not told back: it may be of any length.
+        raise Refused(
+            "INVALID_ARGUMENT",
+            "this is not a currency; use an ISO 4217 code in capitals, such as EUR",
+            field="amount.currency_code",
+        )
     if amount.micros <= 0:
         raise Refused(
             "AMOUNT_OUT_OF_RANGE",

@@ -11,13 +11,14 @@ from farthing.wallet.v1 import wallets_pb2 as pb
 from money.messages import money_to_message
 from servicekit.call import current_call
 from servicekit.database import Database
+from servicekit.instants import boundary
 from servicekit.paging import Cursor, Pager, page_size
 from servicekit.problems import invalid
 from servicekit.scope import EVERYTHING
 from servicekit.server import Context
 
 from wallet.convert.ledger import entry_to_message
-from wallet.convert.search import boundary, filter_from_message, order_from_message, totals_to_message
+from wallet.convert.search import filter_from_message, order_from_message, totals_to_message
 from wallet.domain.entries import WalletState
 from wallet.domain.search import EntryFilter, Order, Place, Window
 from wallet.domain.statements import Header, TypeSum
