@@ -309,11 +309,12 @@ async def test_rules_are_replaced_and_audited(watched: Watched) -> None:
 
 
 async def test_rules_that_cannot_be(watched: Watched) -> None:
-    """Given rules of another currency, of nothing, or without a method where one is needed, then they are refused."""
+    """Given rules of another currency, of nothing, of too much, or without a method, when set, then refused."""
     for low, auto, reason in (
         (eur(1, "USD"), None, "CURRENCY_MISMATCH"),
         (None, (eur(1), eur(0)), "AMOUNT_OUT_OF_RANGE"),
         (None, (eur(1), eur(1, "USD")), "CURRENCY_MISMATCH"),
+        (None, (eur(9_223_372_036_854), eur(1)), "AMOUNT_OUT_OF_RANGE"),
     ):
         request = payments_pb2.SetBalanceRulesRequest(request_id=request_id(), wallet_id=watched.wallet.id)
         if low:

@@ -340,7 +340,7 @@ async def test_a_checkout_that_is_left_fails(shop: Shop, tree: Tree, wallet: Wal
 
 
 async def test_forged_webhooks_are_refused(shop: Shop, tree: Tree, wallet: Wallet) -> None:
-    """Given signatures wrong, old, of another body or secret, or no text at all, then each is refused."""
+    """Given signatures wrong, old, not yet made, of another body or secret, or no text at all, then each is refused."""
     account = await shop.account(tree.reseller)
     created = await shop.checkout(wallet)
     payload = event("checkout.session.completed", shop.stripe.pay(session_of(shop, created)))
@@ -349,16 +349,68 @@ async def test_forged_webhooks_are_refused(shop: Shop, tree: Tree, wallet: Walle
         "t=1,v1=00",
         signed(payload, "whsec_another"),
         signed(payload, age_s=400),
+        signed(payload, age_s=-400),
         signed(payload + b" "),
         signed(payload).replace("v1=", "v0="),
     ):
         with refused(*FORGED):
             await shop.webhook(account, payload, signature)
-    for body in (b"\xff\xfe", b"not json", b"[]", b'{"id": 1}'):
-        with refused(*FORGED):
-            await shop.webhook(account, body)
+    with refused(*FORGED):
+        await shop.webhook(account, b"\xff\xfe")
     assert (await shop.get(created)).state == PENDING
     assert await shop.webhook(account, payload)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b"[]",
+        b"[" * 100_000,
+        b"9" * 10_000,
+        b'{"id": 1}',
+        b'{"id":1,"type":2,"data":{"object":[]}}',
+        b'{"id":"e","type":"checkout.session.completed","data":{"object":"x"}}',
+        b'{"id":"e","type":"checkout.session.completed","data":[]}',
+    ],
+)
+async def test_genuine_webhooks_that_say_nothing(shop: Shop, tree: Tree, body: bytes) -> None:
+    """Given a body that is no event, when it comes genuinely signed, then it is refused as what it is."""
+    account = await shop.account(tree.reseller)
+    with refused("INVALID_ARGUMENT") as caught:
+        await shop.webhook(account, body)
+    assert list(caught.value.fields) == ["payload"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("checkout.session.completed", {"metadata": [1]}),
+        ("checkout.session.completed", {"amount_total": "10"}),
+        ("checkout.session.completed", {"amount_total": 1000.5}),
+        ("checkout.session.completed", {"amount_total": float("inf")}),
+        ("checkout.session.completed", {"currency": ["eur"]}),
+        ("checkout.session.completed", {"payment_intent": {}}),
+        ("checkout.session.completed", {"payment_intent": "pi_\0"}),
+        ("checkout.session.completed", {"payment_intent": "pi_\ud800"}),
+        ("checkout.session.completed", {"payment_intent": "p" * 10_000}),
+        ("checkout.session.completed", {"payment_intent": 7}),
+        ("payment_intent.payment_failed", {"last_payment_error": "x"}),
+        ("payment_intent.payment_failed", {"last_payment_error": {"message": "\0"}}),
+    ],
+)
+async def test_genuine_events_of_another_form(
+    shop: Shop, tree: Tree, wallet: Wallet, kind: str, wrong: dict[str, Any]
+) -> None:
+    """Given a payment, when an event tells of it in another form, then it is refused; the right one still acts."""
+    account = await shop.account(tree.reseller)
+    created = await shop.checkout(wallet)
+    session = shop.stripe.pay(session_of(shop, created))
+    for payload in (event(kind, {**session, **wrong}), event(kind, session, "e\0"), event(kind, session, "e" * 9999)):
+        with refused("INVALID_ARGUMENT"):
+            await shop.webhook(account, payload)
+    assert (await shop.get(created)).state == PENDING
+    assert await shop.webhook(account, event("checkout.session.completed", session))
 
 
 async def test_a_seller_cannot_settle_for_another(shop: Shop, tree: Tree, wallet: Wallet) -> None:

@@ -131,7 +131,11 @@ class MethodFound:
 
 
 class ForgedError(Exception):
-    """A webhook whose signature is not the provider's, or too old."""
+    """A webhook whose signature is not the provider's, too old, or not yet made."""
+
+
+class MalformedError(Exception):
+    """A webhook that is the provider's, but says nothing that can be read."""
 
 
 class UnusableError(Exception):
@@ -158,5 +162,5 @@ class HostedProvider(PaymentProvider, Protocol):
         ...
 
     def read_webhook(self, account: PaymentAccount, payload: bytes, signature: str) -> Webhook:
-        """A webhook's meaning. ForgedError where it is not the provider's."""
+        """A webhook's meaning. ForgedError where it is not the provider's, MalformedError where it has none."""
         ...

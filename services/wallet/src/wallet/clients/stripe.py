@@ -13,12 +13,14 @@ import stripe
 import structlog
 from money import Money, MoneyError, minor_exponent
 from money.amounts import MICROS_PER_UNIT
+from servicekit.clock import SYSTEM_CLOCK
 from servicekit.ids import parse_id
 
 from wallet.clients.providers import (
     Collected,
     Declined,
     ForgedError,
+    MalformedError,
     MethodFound,
     MethodSaved,
     Outcome,
@@ -38,8 +40,11 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 8.0
-# Older webhooks are refused: somebody may be replaying what he has seen.
+# Older webhooks are refused: somebody may be replaying what he has seen. So are those of a later time, which could be
+# replayed until then.
 TOLERANCE_S = 300
+# Of an id of Stripe's (https://docs.stripe.com/upgrades).
+_ID_MAX = 255
 # Where Stripe's smallest unit is not that of ISO 4217 (https://docs.stripe.com/currencies).
 _EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0, "MRU": 2}
 
@@ -194,10 +199,18 @@ class Stripe:
         secret = self._secrets.read(account.seller_id, account.stripe.webhook_secret)
         try:
             stripe.WebhookSignature.verify_header(payload, signature, secret, TOLERANCE_S)
-            event = json.loads(payload)
-            return Webhook(str(event["id"]), _fact(str(event["type"]), event["data"]["object"]))
-        except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError) as error:
+            made_at = int(next(part for part in signature.split(",") if part.startswith("t="))[2:])
+        except (stripe.SignatureVerificationError, ValueError) as error:
             raise ForgedError from error
+        # The SDK looks at the machine's clock, and for what is old alone.
+        if made_at > SYSTEM_CLOCK.now().timestamp() + TOLERANCE_S:
+            raise ForgedError
+        try:
+            event = _mapping(json.loads(payload))
+            thing = _mapping(_mapping(event["data"])["object"])
+            return Webhook(_id_in(event["id"]), _fact(_text(event["type"]), thing))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise MalformedError from error
 
     async def _outcome(self, account: PaymentAccount, ask: Callable[[stripe.StripeClient], Outcome]) -> Outcome:
         try:
@@ -260,38 +273,63 @@ def _of_intent(intent: Any) -> Outcome:
 
 
 def _fact(kind: str, thing: dict[str, Any]) -> WebhookFact | None:
-    """What an event says, read from its plain JSON: https://docs.stripe.com/api/events/types."""
-    metadata = thing.get("metadata") or {}
+    """What an event says, read from its plain JSON: https://docs.stripe.com/api/events/types.
+
+    KeyError, TypeError, ValueError where it is not of that form.
+    """
+    metadata = _mapping(thing.get("metadata") or {})
     if kind == "checkout.session.completed" and thing.get("mode") == "setup":
         session_id = parse_id(str(metadata.get("setup_session_id", "")))
-        return None if session_id is None else MethodSaved(session_id, str(thing["id"]))
+        return None if session_id is None else MethodSaved(session_id, _id_in(thing["id"]))
     top_up_id = parse_id(str(metadata.get("top_up_id", "")))
     if top_up_id is None:
         return None
     if kind in ("checkout.session.completed", "checkout.session.async_payment_succeeded"):
         paid = thing.get("payment_status") == "paid"
-        return _succeeded(top_up_id, thing, "amount_total", _id(thing.get("payment_intent"))) if paid else None
+        return _succeeded(top_up_id, thing, "amount_total", thing.get("payment_intent")) if paid else None
     if kind == "payment_intent.succeeded":
-        return _succeeded(top_up_id, thing, "amount_received", str(thing["id"]))
+        return _succeeded(top_up_id, thing, "amount_received", thing["id"])
     if kind == "checkout.session.expired":
         return PaymentFailed(top_up_id, "The checkout page was left without a payment.", is_end_of_checkout=True)
     if kind == "checkout.session.async_payment_failed":
         return PaymentFailed(top_up_id, "The payment was declined.", is_end_of_checkout=True)
     if kind in ("payment_intent.payment_failed", "payment_intent.canceled"):
-        error = thing.get("last_payment_error") or {}
-        reason = str(error.get("message") or "The payment was declined.")
+        error = _mapping(thing.get("last_payment_error") or {})
+        reason = _text(error.get("message") or "The payment was declined.")
         return PaymentFailed(top_up_id, reason, is_end_of_checkout=False)
     return None
 
 
-def _succeeded(top_up_id: UUID, thing: dict[str, Any], field: str, reference: str) -> PaymentSucceeded | None:
-    amount = from_minor(str(thing["currency"]), int(thing[field]))
-    return None if amount is None else PaymentSucceeded(top_up_id, amount, reference or str(thing["id"]))
+def _succeeded(top_up_id: UUID, thing: dict[str, Any], field: str, intent: Any) -> PaymentSucceeded | None:
+    minor = thing[field]
+    if type(minor) is not int:
+        raise TypeError(f"{field} is not a whole number")
+    amount = from_minor(_text(thing["currency"]), minor)
+    # Expanded, it comes whole.
+    reference = _id_in((intent["id"] if isinstance(intent, dict) else intent) or thing["id"])
+    return None if amount is None else PaymentSucceeded(top_up_id, amount, reference)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("not a mapping")
+    return value
+
+
+def _text(value: Any) -> str:
+    # PostgreSQL holds no NUL, and (a ValueError, too) nothing that is not UTF-8, which JSON can write.
+    if not isinstance(value, str) or b"\0" in value.encode():
+        raise TypeError("not a text")
+    return value
+
+
+def _id_in(value: Any) -> str:
+    if not 0 < len(_text(value)) <= _ID_MAX:
+        raise ValueError("not an id")
+    return str(value)
 
 
 def _id(expandable: Any) -> str:
-    if isinstance(expandable, dict):
-        return str(expandable["id"])
     return str(getattr(expandable, "id", expandable) or "")
 
 

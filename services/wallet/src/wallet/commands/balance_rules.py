@@ -180,7 +180,7 @@ async def _auto(
     threshold = amount_in(asked.threshold, "auto_top_up.threshold")
     amount = amount_in(asked.amount, "auto_top_up.amount")
     rules.check_threshold(wallet, threshold, "auto_top_up.threshold")
-    rules.check_amount(wallet, amount)
+    rules.check_amount(wallet, amount, threshold)
     if asked.payment_method_id:
         method = await usable_method(connection, wallet, asked.payment_method_id)
         hosted, _ = await account_for(connection, providers.hosted, wallet, str(method.payment_account_id))

@@ -8,13 +8,14 @@ import structlog
 from farthing.wallet.v1 import payments_pb2
 from servicekit.database import Database
 from servicekit.ids import new_id
-from servicekit.problems import Problem, not_found, unavailable
+from servicekit.problems import Problem, invalid, not_found, unavailable
 from servicekit.scope import EVERYTHING
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from wallet.clients.providers import (
     ForgedError,
     HostedProvider,
+    MalformedError,
     MethodFound,
     MethodSaved,
     PaymentFailed,
@@ -38,7 +39,9 @@ log = structlog.get_logger()
 async def receive(
     database: Database, providers: Providers, request: payments_pb2.ReceiveWebhookRequest
 ) -> payments_pb2.ReceiveWebhookResponse:
-    """Checks a webhook and does what it says, once. Problem WEBHOOK_FORGED where it is not the provider's.
+    """Checks a webhook and does what it says, once.
+
+    Problem WEBHOOK_FORGED where it is not the provider's, INVALID_ARGUMENT where it cannot be read.
 
     Where something is in the way (the provider does not answer, the ledger refuses) nothing is remembered, and the
     provider sends it again.
@@ -77,8 +80,12 @@ def _genuine(hosted: HostedProvider, account: PaymentAccount, request: payments_
         return hosted.read_webhook(account, request.payload, request.signature)
     except ForgedError:
         log.warning("a webhook is not genuine", payment_account_id=str(account.id))
-        message = "The signature is not the payment provider's, or too old; nothing was done."
+        message = "The signature is not the payment provider's, or not of the last minutes; nothing was done."
         raise Problem(grpc.StatusCode.PERMISSION_DENIED, "WEBHOOK_FORGED", message) from None
+    except MalformedError:
+        log.warning("a webhook cannot be read", payment_account_id=str(account.id))
+        message = "The payload is not an event of the payment provider; nothing was done."
+        raise invalid(message, {"payload": message}) from None
     except UnusableError as error:
         raise rules.unusable(str(error)) from None
 

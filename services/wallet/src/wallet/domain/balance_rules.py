@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from money import Money, format_exact
+from money import INT64_MAX, Money, format_exact
 
 from wallet.domain.refusals import Refused
 from wallet.domain.wallets import Wallet
@@ -123,8 +123,8 @@ def check_threshold(wallet: Wallet, threshold: Money, field_name: str) -> None:
         )
 
 
-def check_amount(wallet: Wallet, amount: Money) -> None:
-    """Refuses an automatic top-up of nothing, or in another currency than the wallet's."""
+def check_amount(wallet: Wallet, amount: Money, threshold: Money) -> None:
+    """Refuses an automatic top-up of nothing, in another currency than the wallet's, or of more than it can hold."""
     if amount.currency != wallet.currency:
         raise Refused(
             "CURRENCY_MISMATCH",
@@ -135,5 +135,12 @@ def check_amount(wallet: Wallet, amount: Money) -> None:
         raise Refused(
             "AMOUNT_OUT_OF_RANGE",
             f"{format_exact(amount.micros)} {amount.currency} cannot be topped up; use more than zero",
+            field="auto_top_up.amount",
+        )
+    if threshold.micros + amount.micros > INT64_MAX:
+        raise Refused(
+            "AMOUNT_OUT_OF_RANGE",
+            f"the threshold and the amount together do not fit the wallet; a balance is {format_exact(INT64_MAX)} at"
+            " most",
             field="auto_top_up.amount",
         )
