@@ -150,9 +150,9 @@ class World:
     async def place(self, request: orders_pb2.PlaceOrderRequest, who: Member | None = None) -> orders_pb2.Order:
         return await self.call(who or self.customer, "PlaceOrder", request)
 
-    async def hear(self, event: object) -> None:
-        """Hands an event to the consumer, as one of wallet's or of usage's topic."""
-        meta = EventMeta(uuid4(), self.partner.id, "", "", NOON)
+    async def hear(self, event: object, root_id: UUID | None = None) -> None:
+        """Hands an event to the consumer, as one of wallet's or of usage's topic, of the partner's root or another."""
+        meta = EventMeta(uuid4(), root_id or self.partner.id, "", "", NOON)
         hearing = Hearing(self.clock)
         async with self.database.transaction(EVERYTHING) as connection:
             if isinstance(event, WalletEvent):
@@ -226,13 +226,13 @@ async def make_world(
 
     async def make(*, currencies: tuple[str, str, str] = ("EUR", "EUR", "EUR")) -> World:
         """`currencies` of customer, reseller and partner."""
-        platform = _organization(PLATFORM_ID, [], "Platform", "USD")
-        partner = _organization(uuid4(), [platform], "Partner", currencies[2])
-        reseller = _organization(uuid4(), [partner, platform], "Reseller", currencies[1])
-        customer = _organization(uuid4(), [reseller, partner, platform], "Customer", currencies[0])
-        sibling = _organization(uuid4(), [reseller, partner, platform], "Sibling", currencies[0])
-        other = _organization(uuid4(), [platform], "Other partner", "EUR")
-        stranger = _organization(uuid4(), [other, platform], "Stranger", "EUR")
+        platform = new_organization(PLATFORM_ID, [], "Platform", "USD")
+        partner = new_organization(uuid4(), [platform], "Partner", currencies[2])
+        reseller = new_organization(uuid4(), [partner, platform], "Reseller", currencies[1])
+        customer = new_organization(uuid4(), [reseller, partner, platform], "Customer", currencies[0])
+        sibling = new_organization(uuid4(), [reseller, partner, platform], "Sibling", currencies[0])
+        other = new_organization(uuid4(), [platform], "Other partner", "EUR")
+        stranger = new_organization(uuid4(), [other, platform], "Stranger", "EUR")
         async with database.transaction(EVERYTHING) as connection:
             for organization in (platform, partner, reseller, customer, sibling, other, stranger):
                 await directory.save(connection, organization)
@@ -288,7 +288,7 @@ async def world(make_world: MakeWorld) -> World:
     return made
 
 
-def _organization(id_: UUID, ancestors: list[Organization], name: str, currency: str) -> Organization:
+def new_organization(id_: UUID, ancestors: list[Organization], name: str, currency: str) -> Organization:
     root_id = id_ if len(ancestors) < 2 else ancestors[-2].id
     return Organization(
         id=id_,

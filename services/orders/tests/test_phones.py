@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from directory import store as directory
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from farthing.usage.events.v1.events_pb2 import (
     PhonePoweredDown,
@@ -18,10 +19,11 @@ from farthing.wallet.v1.wallets_pb2 import ChargeTier
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from orders.domain.phones import PhoneMismatchError
+from servicekit.consumers import NotYet
 from servicekit.scope import EVERYTHING
 from sqlalchemy import text
 
-from .conftest import NOON, Member, World, problem_of
+from .conftest import NOON, Member, World, new_organization, problem_of
 
 State = orders_pb2.Order
 MINUTE = timedelta(minutes=1)
@@ -103,6 +105,14 @@ async def fees_of(world: World, session: PhoneSession, who: Member, page_size: i
         if not response.next_page_token:
             return found
         request.page_token = response.next_page_token
+
+
+async def count_orders(world: World) -> int:
+    """In both roots of the world, whatever their ids: a refused event must have left none."""
+    query = text("SELECT count(*) FROM orders WHERE root_id = ANY (:root_ids)")
+    async with world.database.transaction(EVERYTHING) as connection:
+        row = {"root_ids": [world.partner.id, world.stranger.organization.root_id]}
+        return int((await connection.execute(query, row)).scalar_one())
 
 
 def eur(micros: int) -> Money:
@@ -194,7 +204,8 @@ async def test_an_event_that_contradicts_its_order_is_refused(world: World, fiel
     await world.hear(up(session))
     other = PhoneSession()
     other.CopyFrom(session)
-    setattr(other, field, "USD" if field == "currency" else str(uuid4()))
+    values = {"currency": "USD", "order_number": session_of(world).order_number}
+    setattr(other, field, values.get(field, str(uuid4())))
     with pytest.raises(PhoneMismatchError):
         await world.hear(fee(world, other, 0))
     assert (await read(world, session)).total == eur(0)
@@ -209,6 +220,150 @@ async def test_a_fee_that_another_pays_is_refused(world: World) -> None:
     for event in (stray, empty):
         with pytest.raises(PhoneMismatchError):
             await world.hear(event)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("root_id", ""),
+        ("order_id", ""),
+        ("order_id", "seven"),
+        ("order_number", ""),
+        ("order_number", "FA-261123-"),
+        ("order_number", "FA-261124-7K3M9Q2X"),
+        ("organization_id", ""),
+        ("seller_id", ""),
+        ("cloud_phone_id", ""),
+        ("cloud_phone_id", "x" * 101),
+        ("cloud_phone_name", "x" * 201),
+        ("product_id", ""),
+        ("sku_id", ""),
+        ("currency", "eur"),
+        ("currency", ""),
+        ("currency", "XXX"),
+    ],
+)
+async def test_a_session_that_cannot_be_is_refused(world: World, field: str, value: str) -> None:
+    """Given a session with an impossible field, when any of its events is heard, then it says so and opens nothing."""
+    session = session_of(world)
+    setattr(session, field, value)
+    for event in (up(session), fee(world, session, 0), down(session)):
+        with pytest.raises(ValueError, match=f"{field}.*'{value}'"):
+            await world.hear(event)
+    assert await count_orders(world) == 0
+
+
+async def test_the_longest_names_are_taken(world: World) -> None:
+    """Given a phone whose id and name are as long as may be, when it is powered up, then its order is there."""
+    session = session_of(world)
+    session.cloud_phone_id, session.cloud_phone_name = "ü" * 100, "ü" * 200
+    await world.hear(up(session))
+    assert (await read(world, session)).cloud_phone.name == session.cloud_phone_name
+
+
+async def test_a_session_in_a_root_not_its_purchasers_is_refused(world: World) -> None:
+    """Given sessions of another root, or a purchaser of one, when heard under either, then no order opens."""
+    partner, other = world.partner.id, world.stranger.organization.root_id
+    elsewhere, foreign, contrary, none = (session_of(world) for _ in range(4))
+    elsewhere.root_id = str(other)
+    foreign.organization_id = str(world.stranger.id)
+    none.organization_id = str(world.platform.id)
+    heard = [(elsewhere, other), (elsewhere, partner), (foreign, partner), (contrary, other), (none, partner)]
+    for session, root_id in heard:
+        for event in (up(session), fee(world, session, 0), down(session)):
+            with pytest.raises(PhoneMismatchError, match=r"root_id '"):
+                await world.hear(event, root_id)
+        assert await count_orders(world) == 0
+
+
+async def test_a_seller_who_cannot_sell_to_the_purchaser_is_refused(world: World) -> None:
+    """Given sessions sold by the purchaser itself or from another root, when heard, then no order opens."""
+    for seller in (world.customer, world.stranger):
+        session = session_of(world)
+        session.seller_id = str(seller.id)
+        for event in (up(session), down(session)):
+            with pytest.raises(PhoneMismatchError, match=f"seller_id.*{seller.id}"):
+                await world.hear(event)
+        assert await count_orders(world) == 0
+
+
+async def test_a_purchaser_may_have_moved_since(world: World) -> None:
+    """Given a session whose seller is in the root, but no more the parent, when heard with its fee, then both count."""
+    session = session_of(world)
+    session.seller_id = str(world.partner.id)
+    event = fee(world, session, 0)
+    tiers = event.running_fee_charged.tiers
+    tiers[0].seller_id = str(world.partner.id)
+    del tiers[1]
+    await world.hear(event)
+    assert (await read(world, session)).total == eur(1_190_000)
+
+
+@pytest.mark.parametrize("unknown", ["organization_id", "seller_id"])
+async def test_a_session_waits_for_an_organization_that_has_not_arrived(world: World, unknown: str) -> None:
+    """Given an organization not copied here yet, when its phone is heard, then it waits; once copied, it opens."""
+    late = new_organization(uuid4(), [world.partner.organization, world.platform.organization], "Late", "EUR")
+    session = session_of(world)
+    setattr(session, unknown, str(late.id))
+    with pytest.raises(NotYet, match=f"{unknown}.*{late.id}"):
+        await world.hear(up(session))
+    assert await count_orders(world) == 0
+    async with world.database.transaction(EVERYTHING) as connection:
+        await directory.save(connection, late)
+    await world.hear(up(session))
+    assert await count_orders(world) == 1
+
+
+async def test_a_fee_whose_tiers_are_no_chain_is_refused(world: World) -> None:
+    """Given fees with a gap, a circle, a foreign seller or no platform at the end, when heard, then none is added."""
+    session = session_of(world)
+    await world.hear(up(session))
+    gap, short, foreign, circle = (fee(world, session, minute) for minute in range(4))
+    del gap.running_fee_charged.tiers[1]
+    del short.running_fee_charged.tiers[2]
+    foreign.running_fee_charged.tiers[1].seller_id = foreign.running_fee_charged.tiers[2].buyer_id = str(
+        world.stranger.id
+    )
+    circle.running_fee_charged.tiers[1].seller_id = circle.running_fee_charged.tiers[2].buyer_id = str(
+        world.customer.id
+    )
+    for event, why in ((gap, "buyer_id"), (short, "platform"), (foreign, "seller_id"), (circle, "twice")):
+        with pytest.raises(PhoneMismatchError, match=why):
+            await world.hear(event)
+    assert (await read(world, session)).total == eur(0)
+
+
+async def test_a_fee_waits_for_a_seller_that_has_not_arrived(world: World) -> None:
+    """Given a fee with a tier of an organization not copied here yet, when heard, then it waits, and nothing counts."""
+    session, late = session_of(world), uuid4()
+    event = fee(world, session, 0)
+    event.running_fee_charged.tiers[1].seller_id = event.running_fee_charged.tiers[2].buyer_id = str(late)
+    with pytest.raises(NotYet, match=str(late)):
+        await world.hear(event)
+    assert await count_orders(world) == 0
+
+
+@pytest.mark.parametrize("field", ["fee_id", "transaction_id"])
+async def test_a_fee_without_an_id_is_refused(world: World, field: str) -> None:
+    """Given a fee with an empty id, when heard, then it says which, and not even its order opens."""
+    session = session_of(world)
+    event = fee(world, session, 0)
+    setattr(event.running_fee_charged, field, "")
+    with pytest.raises(ValueError, match=f"{field}.*''"):
+        await world.hear(event)
+    assert await count_orders(world) == 0
+
+
+async def test_a_phone_is_not_powered_down_before_it_is_up(world: World) -> None:
+    """Given an end before its beginning, when heard alone or after power-up or power-down, then nothing changes."""
+    session = session_of(world)
+    early = down(session, minutes=-1)
+    for before in (None, up(session), down(session)):
+        if before is not None:
+            await world.hear(before)
+        with pytest.raises(PhoneMismatchError, match=r"powered_down_at.*2026-11-23T11:59"):
+            await world.hear(early)
+    assert (await read(world, session)).cloud_phone.powered_down_at == at(NOON + 9 * MINUTE)
 
 
 async def test_a_phones_order_is_neither_canceled_nor_refunded_nor_placed(world: World) -> None:

@@ -31,15 +31,15 @@ class Hearing:
             case "top_up_failed":
                 await payment_failed(connection, event.top_up_failed, self._clock)
 
-    async def on_usage_event(self, connection: AsyncConnection, event: UsageEvent, _meta: EventMeta) -> None:
+    async def on_usage_event(self, connection: AsyncConnection, event: UsageEvent, meta: EventMeta) -> None:
         """Opens the orders of cloud phones, adds their fees, completes them."""
         match event.WhichOneof("event"):
             case "phone_powered_up":
-                await phone_powered_up(connection, event.phone_powered_up)
+                await phone_powered_up(connection, event.phone_powered_up, meta.root_id)
             case "running_fee_charged":
-                await running_fee_charged(connection, event.running_fee_charged)
+                await running_fee_charged(connection, event.running_fee_charged, meta.root_id)
             case "phone_powered_down":
-                await phone_powered_down(connection, event.phone_powered_down)
+                await phone_powered_down(connection, event.phone_powered_down, meta.root_id)
 
 
 def consumers(clock: Clock) -> list[Consumer[Any]]:

@@ -1,5 +1,6 @@
 """Running fees in SQL, and what they change of their orders."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -11,6 +12,9 @@ from orders.domain.phones import RunningFee
 from orders.domain.pricing import NO_TAX, Tier, TierLine
 from orders.store.orders import OrderKey
 
+_ROOTS = text("""
+    SELECT id, CASE WHEN parent_id IS NOT NULL THEN root_id END AS root_id FROM organizations WHERE id = ANY (:ids)
+""")
 _ADD_FEE = text("""
     INSERT INTO order_fees (root_id, id, order_id, organization_id, period_from, period_to, transaction_id, charged_at)
     VALUES (:root_id, :id, :order_id, :organization_id, :period_from, :period_to, :transaction_id, :charged_at)
@@ -39,6 +43,12 @@ _TIERS = text("""
     SELECT fee_id, tier, buyer_id, seller_id, net_micros, tax_micros
     FROM order_fee_tiers WHERE root_id = :root_id AND fee_id = ANY (:fee_ids) ORDER BY fee_id, tier
 """)
+
+
+async def find_roots(connection: AsyncConnection, organization_ids: Collection[UUID]) -> dict[UUID, UUID | None]:
+    """The root of each of them that is known here; None for the platform. Needs scope EVERYTHING."""
+    rows = await connection.execute(_ROOTS, {"ids": list(organization_ids)})
+    return {row.id: row.root_id for row in rows}
 
 
 async def add_fee(connection: AsyncConnection, order: Order, fee: RunningFee) -> bool:
