@@ -12,7 +12,11 @@ from wallet.domain.ledger import LineType
 
 @dataclass(frozen=True, slots=True)
 class WalletState:
-    """A wallet as it stands; `now` is the database's clock when it was read."""
+    """A wallet as it stands; `now` is the database's clock when it was read.
+
+    `since` is the instant of its last line, or when it was opened where it has none. Later lines have later instants,
+    so at `since` the wallet is as it stands, whatever is being posted; at `now` it may turn out to be another.
+    """
 
     root_id: UUID
     id: UUID
@@ -22,6 +26,7 @@ class WalletState:
     balance_micros: int
     reserved_micros: int
     sequence: int
+    since: datetime
     now: datetime
 
 

@@ -32,7 +32,7 @@ class EntriesRpc:
         async with self._database.transaction(current_call().scope) as connection:
             wallet = await wallet_in_scope(connection, request.wallet_id)
             if not request.HasField("as_of"):
-                return balance_to_message(wallet, wallet.balance_micros, wallet.now, wallet.sequence)
+                return balance_to_message(wallet, wallet.balance_micros, wallet.since, wallet.sequence)
             as_of = _past(request.as_of, wallet.now)
             sequence, total_micros = await entries.position_at(connection, wallet, as_of)
             return balance_to_message(wallet, total_micros, as_of, sequence)
@@ -46,14 +46,17 @@ class EntriesRpc:
         return transaction_to_message(transaction)
 
     async def GetSellerAccounts(self, request: pb.GetSellerAccountsRequest, _context: Context) -> pb.SellerAccounts:
-        organization_id = UUID(request.organization_id)
-        async with self._database.transaction(current_call().scope) as connection:
+        organization_id, scope = UUID(request.organization_id), current_call().scope
+        async with self._database.transaction(scope) as connection:
             organization = await organizations.find(connection, organization_id)
             if organization is None:
                 raise not_found(f"organization '{request.organization_id}'")
             now = await entries.database_now(connection)
             as_of = _past(request.as_of, now) if request.HasField("as_of") else now
             currency = request.currency or organization.currency
+            if now - as_of < entries.UNDER_WAY:
+                await entries.settle_seller(connection, organization_id, currency)
+        async with self._database.transaction(scope) as connection:
             sums = await entries.seller_sums(connection, organization_id, currency, as_of)
         return seller_accounts_to_message(organization_id, currency, sums, as_of)
 

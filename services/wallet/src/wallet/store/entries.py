@@ -25,12 +25,21 @@ AND (:everything OR sees({table}.organization_id) OR sees({table}.seller_id))
 
 _WALLET = text(f"""
 SELECT w.root_id, w.id, w.organization_id, w.currency, w.credit_limit_micros, w.balance_micros, w.reserved_micros,
-       w.sequence, farthing_now() AS now
+       w.sequence, coalesce(w.last_posted_at, w.created_at) AS since, farthing_now() AS now
 FROM wallets w WHERE w.id = :wallet_id AND {_SCOPED.format(table="w")}
 """)  # noqa: S608 - the only thing put in is a table's alias
 
 # Waits for the postings under way on this wallet; later ones are posted at a later instant.
 _SETTLE = text("SELECT sequence FROM wallets WHERE root_id = :root_id AND id = :wallet_id FOR SHARE")
+# The same for all that a seller's sums are over, in the order in which postings lock; nothing is posted to closed ones.
+_SETTLE_SELLER = text("""
+WITH settled AS MATERIALIZED (
+    SELECT id FROM wallets
+    WHERE (seller_id = :organization_id OR organization_id = :organization_id) AND currency = :currency AND state = 1
+    ORDER BY root_id, id FOR SHARE
+)
+SELECT count(*) FROM settled
+""")
 
 # Sequences have no gap and instants never go back along them: so halve until one is left (0: none is that old). Each
 # line is looked up by its key; as a join, all of the wallet's may be read for each.
@@ -67,20 +76,22 @@ SELECT id, type, currency, item, order_id, order_number, posted_at, kind, cloud_
 FROM transactions WHERE root_id = :root_id AND id = :id
 """)
 
-# Net of tax and of refunds: revenue, or clearing where the seller's earnings go to its wallet.
-_SOLD = text("""
-SELECT coalesce(sum(- l.cash_micros), 0) AS cash_received_micros,
-       coalesce(sum(l.revenue_micros + l.clearing_micros) FILTER (WHERE l.type IN (2, 4)), 0) AS revenue_micros,
-       coalesce(sum(l.tax_micros), 0) AS tax_payable_micros,
-       coalesce(sum(- l.credits_micros), 0) AS credits_given_micros
-FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
-WHERE w.seller_id = :organization_id AND w.currency = :currency AND l.posted_at <= :as_of
-""")
-_BOUGHT = text("""
-SELECT coalesce(sum(l.revenue_micros + l.clearing_micros), 0) AS cost_micros
-FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
-WHERE w.organization_id = :organization_id AND w.currency = :currency AND l.type IN (2, 4)
-    AND l.posted_at <= :as_of
+# Net of tax and of refunds: revenue, or clearing where the seller's earnings go to its wallet. One statement, so that
+# what was sold and what was bought are of one moment.
+_SELLER_SUMS = text("""
+SELECT * FROM (
+    SELECT coalesce(sum(- l.cash_micros), 0) AS cash_received_micros,
+           coalesce(sum(l.revenue_micros + l.clearing_micros) FILTER (WHERE l.type IN (2, 4)), 0) AS revenue_micros,
+           coalesce(sum(l.tax_micros), 0) AS tax_payable_micros,
+           coalesce(sum(- l.credits_micros), 0) AS credits_given_micros
+    FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
+    WHERE w.seller_id = :organization_id AND w.currency = :currency AND l.posted_at <= :as_of
+) AS sold CROSS JOIN (
+    SELECT coalesce(sum(l.revenue_micros + l.clearing_micros), 0) AS cost_micros
+    FROM wallets w JOIN lines l ON l.root_id = w.root_id AND l.wallet_id = w.id
+    WHERE w.organization_id = :organization_id AND w.currency = :currency AND l.type IN (2, 4)
+        AND l.posted_at <= :as_of
+) AS bought
 """)
 _NOW = text("SELECT farthing_now()")
 
@@ -123,12 +134,19 @@ async def find_transaction(connection: AsyncConnection, scope: Scope, transactio
     return TransactionRow(lines, *row)
 
 
+async def settle_seller(connection: AsyncConnection, organization_id: UUID, currency: str) -> None:
+    """Waits for the postings under way on a seller's wallets and its buyers'; the sums of before then stay.
+
+    None of these wallets is posted to until the transaction ends: the sums are read in another one.
+    """
+    await connection.execute(_SETTLE_SELLER, {"organization_id": organization_id, "currency": currency})
+
+
 async def seller_sums(connection: AsyncConnection, organization_id: UUID, currency: str, as_of: datetime) -> SellerSums:
     """Sums up to and including `as_of`. The caller has made sure that it may see the organization."""
     keys = {"organization_id": organization_id, "currency": currency, "as_of": as_of}
-    sold = (await connection.execute(_SOLD, keys)).one()
-    bought = (await connection.execute(_BOUGHT, keys)).one()
-    return SellerSums(*(int(micros) for micros in (*sold, *bought)))
+    sums = (await connection.execute(_SELLER_SUMS, keys)).one()
+    return SellerSums(*(int(micros) for micros in sums))
 
 
 async def database_now(connection: AsyncConnection) -> datetime:

@@ -261,7 +261,7 @@ class Balance(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The instant it is true for."""
+        """The instant it is true for, and stays so. Where none was asked for: that of the last entry, or of the wallet's opening."""
 
     def __init__(
         self,
@@ -469,7 +469,9 @@ class SellerAccounts(_message.Message):
         """What it was charged by its own seller, net of tax."""
 
     @_builtins.property
-    def as_of(self) -> _timestamp_pb2.Timestamp: ...
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant they are true for, and stay so."""
+
     @_builtins.property
     def credits_given(self) -> _money_pb2.Money:
         """Vouchers and adjustments: more than zero where it gave more than it took back."""
@@ -665,7 +667,7 @@ class GetBalanceRequest(_message.Message):
     wallet_id: _builtins.str
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """Now where it is unset; never the future."""
+        """As it stands where it is unset; never the future."""
 
     def __init__(
         self,
