@@ -69,7 +69,7 @@ _TABLES = (
     -- Its counts change with every copy: room on the page keeps rows where they are, and out of the indexes.
     WITH (fillfactor = 70)
     """,
-    # What items are called, some hundred after one another: a part that is not in there is not looked for in each.
+    # What some dozens of items are called, one after the other: a part that is not in there is not looked for in each.
     """
     CREATE TABLE search_item_blocks (
         root_id uuid NOT NULL,

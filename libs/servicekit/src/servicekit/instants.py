@@ -17,16 +17,22 @@ def boundary(message: Message, field: str, path: str = "") -> datetime | None:
 
 
 def instant_of(asked: Timestamp, field: str) -> datetime:
-    """The first microsecond that is not before `asked`, in UTC.
+    """The first microsecond that is not before `asked`: what is in between belongs to the next. Problem as `cut`."""
+    found = cut(asked, field)
+    if asked.nanos % _NANOS_PER_MICRO:
+        return _LAST_INSTANT if found >= _LAST_INSTANT else found + timedelta(microseconds=1)
+    return found
 
-    The books count in microseconds, so what is in between belongs to the next. Problem INVALID_ARGUMENT, naming
-    `field`, where it is before year 1 or after 9999, or its nanos are no part of a second.
+
+def cut(asked: Timestamp, field: str) -> datetime:
+    """The last microsecond that is not after `asked`, in UTC.
+
+    Problem INVALID_ARGUMENT, naming `field`, where it is before year 1 or after 9999, or its nanos are no part of a
+    second.
     """
     try:
         found: datetime = asked.ToDatetime(tzinfo=UTC)
     except (OverflowError, ValueError):
         said = "is not an instant between the years 1 and 9999, with nanos from 0 to 999,999,999"
         raise invalid(f"{field} {said}", fields={field: said}) from None
-    if asked.nanos % _NANOS_PER_MICRO:
-        return _LAST_INSTANT if found >= _LAST_INSTANT else found + timedelta(microseconds=1)
     return found

@@ -6,20 +6,13 @@ from google.protobuf.message import Message
 from google.type.money_pb2 import Money as MoneyMessage
 from money import Money, MoneyError, valid_currency
 from money.messages import money_from_message
+from servicekit.instants import cut
 from servicekit.problems import invalid
-
-from orders.convert.values import instant_from_message
 
 
 def instant_in(request: Message, field: str) -> datetime | None:
-    """The instant in `field`, or None where it is unset. Problem for one outside of the years 1 to 9999."""
-    if not request.HasField(field):
-        return None
-    try:
-        return instant_from_message(getattr(request, field))
-    except ValueError:
-        text = "is not an instant between the years 1 and 9999, with nanos from 0 to 999,999,999"
-        raise invalid(f"{field} {text}", fields={field: text}) from None
+    """The instant in `field`, cut to the microsecond, or None where it is unset. Problem for one that is none."""
+    return cut(getattr(request, field), field) if request.HasField(field) else None
 
 
 def price_in(message: MoneyMessage, field: str) -> Money:

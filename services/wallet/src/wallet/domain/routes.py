@@ -5,7 +5,7 @@ an order number. A part is met on *streams*, each sorted by an index. A route de
 it is: whatever its streams do not say by themselves is checked line by line.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -134,7 +134,8 @@ def routes_of(part: Part, wanted: EntryFilter, items: Items | None, look: Look) 
     if items is not None:
         of_types = sum(look.copied.lines[type_ - 1] for type_ in part.types)
         share = min(1.0, sum(items.at_least[type_ - 1] for type_ in part.types) / max(1, of_types))
-    return [*_by_key(part, items, share, look), *_by_day(part, share, look)]
+    days = list(_days(part, look.copied))
+    return [*_by_key(part, items, share, look, days), *_by_day(part, share, look, days)]
 
 
 def is_narrow(part: Part, wanted: EntryFilter) -> bool:
@@ -142,9 +143,14 @@ def is_narrow(part: Part, wanted: EntryFilter) -> bool:
     return bool(wanted.cloud_phone_id) or len(part.number) > ORDER_DAY_CHARACTERS
 
 
+def asks_items(part: Part, by: By) -> bool:
+    """Whether streams do not say by themselves whether their lines' items are of the part."""
+    return part.asks_for_items and by is not By.ITEM
+
+
 def may_have_lines(part: Part, wanted: EntryFilter, copied: Copied) -> bool:
     """Nothing has a number that begins like no day; most of what is written into the search box does not."""
-    return not part.number or is_narrow(part, wanted) or bool(_days(part, copied))
+    return not part.number or is_narrow(part, wanted) or any(_days(part, copied))
 
 
 def cheapest(routes: Sequence[Route]) -> Route:
@@ -163,9 +169,9 @@ def _whole(part: Part, by: By, window: Window) -> Route:
     return Route(part, by, (Stream(0, 0, window.after, window.to, 0),), True, 0)
 
 
-def _by_key(part: Part, items: Items | None, share: float, look: Look) -> list[Route]:
+def _by_key(part: Part, items: Items | None, share: float, look: Look, days: Sequence[Stream]) -> list[Route]:
     """By type, or by item and type; between the sequences where numbers of the days asked for are."""
-    copied, days = look.copied, _days(part, look.copied)
+    copied = look.copied
     windows = _windows(days) if part.number else dict.fromkeys(sorted(part.types), look.window)
     by_type = [
         _stream(0, type_, span, lines, copied) for type_, span in windows.items() if (lines := copied.lines[type_ - 1])
@@ -191,18 +197,17 @@ def _too_many(items: Sized, windows: Sized, routes: Sequence[Route]) -> bool:
     return len(items) > _FEW_ITEMS and len(items) * len(windows) * _SEEK > 3 * cheapest(routes).cost
 
 
-def _by_day(part: Part, share: float, look: Look) -> list[Route]:
+def _by_day(part: Part, share: float, look: Look, days: Sequence[Stream]) -> list[Route]:
     if not part.number:
         return []
-    days = _days(part, look.copied)
     gathered = _gathered(part, By.DAY, days)
     # No index has a day's lines by amount.
     return [gathered] if look.order.by_amount else [gathered, _walked(part, By.DAY, days, share, look)]
 
 
-def _days(part: Part, copied: Copied) -> list[Stream]:
+def _days(part: Part, copied: Copied) -> Iterator[Stream]:
     number, types = part.number, part.types
-    return [day for day in copied.days if day.type in types and str(day.key).startswith(number)]
+    return (day for day in copied.days if day.type in types and str(day.key).startswith(number))
 
 
 def _windows(days: Iterable[Stream]) -> dict[int, Window]:
@@ -257,14 +262,14 @@ def _walked(part: Part, by: By, streams: Sequence[Stream], kept: float, look: Lo
     rows = first + (min(sum(stream.lines for stream in streams), per_line * limit) if twice else 0)
     seeks = len(streams) + (min(len(streams), limit) if twice else 0)
     from_index = by is By.DAY or (look.order.by_amount and not (by is By.ITEM and part.number))
-    per_row = (_ENTRY if from_index else _ROW) + (_ITEM if part.asks_for_items and by is not By.ITEM else 0)
+    per_row = (_ENTRY if from_index else _ROW) + (_ITEM if asks_items(part, by) else 0)
     return Route(part, by, streams, False, seeks * _SEEK + rows * per_row)
 
 
 def _gathered(part: Part, by: By, streams: Sequence[Stream]) -> Route:
     lines = sum(stream.lines for stream in streams)
     # Of many lines' items each is looked up once.
-    asked = _SORT if part.asks_for_items and by is not By.ITEM else 0
+    asked = _SORT if asks_items(part, by) else 0
     per_row = (_ENTRY if by is By.DAY else _ROW) + asked + _SORT
     return Route(part, by, streams, True, len(streams) * _SEEK + lines * per_row)
 

@@ -327,7 +327,11 @@ def _walk(route: Route, asked: _Asked, name: str) -> str:
         unnest(CAST(:key{name} AS {"text" if route.by is By.DAY else "integer"}[]), CAST(:type{name} AS smallint[]),
                CAST(:after{name} AS bigint[]), CAST(:to{name} AS bigint[])) AS g (key, type, after, upto)
     """
-    items = _ITEM_OF_LINE.format(row="x", matches=_matches(asked.wanted, route.part)) if _asks_items(route) else ""
+    items = (
+        _ITEM_OF_LINE.format(row="x", matches=_matches(asked.wanted, route.part))
+        if routes.asks_items(route.part, route.by)
+        else ""
+    )
     stream = f"""
         SELECT x.sequence, x.amount_micros FROM line_search x {items} WHERE {_of_stream(route, asked, name)}
     """  # noqa: S608
@@ -372,7 +376,7 @@ def _gathered(route: Route, asked: _Asked, streams: str, name: str) -> str:
             WHERE {_of_stream(route, asked, name)} OFFSET 0
         ) AS w
     """  # noqa: S608
-    if not _asks_items(route):
+    if not routes.asks_items(route.part, route.by):
         return f"(SELECT w.sequence, w.amount_micros FROM ({every}) AS w{asked.sorted('w.')})"  # noqa: S608
     item = _ITEM_OF_LINE.format(row="d", matches=_matches(asked.wanted, route.part))
     # IS TRUE keeps the planner, who expects few lines, from going through the items for each of them.
@@ -390,11 +394,6 @@ def _of_stream(route: Route, asked: _Asked, name: str) -> str:
         "x.root_id = :root_id AND x.wallet_id = :wallet_id AND x.sequence > g.after AND x.sequence <= g.upto"
         f" AND {' AND '.join(_checks(route, asked.wanted, name))}{asked.behind('x.')}"
     )
-
-
-def _asks_items(route: Route) -> bool:
-    """Whether the streams do not say of which items their lines are."""
-    return route.part.asks_for_items and route.by is not By.ITEM
 
 
 def _checks(route: Route, wanted: EntryFilter, name: str) -> list[str]:
