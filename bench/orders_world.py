@@ -110,7 +110,7 @@ _ROWS = (
     "INSERT INTO bench_numbers SELECT generate_series($1::bigint, $2::bigint - 1)",
     f"""
     INSERT INTO orders (root_id, id, number, state, type, organization_id, seller_id, payer_subject, payer_name,
-        payer_email, payment_method, currency, transaction_id, paid_at, canceled_at, cancel_note, charge_lease_until,
+        payer_email, payment_method, currency, transaction_id, paid_at, canceled_at, cancel_cause, charge_lease_until,
         top_up_ended_at, created_at, total_micros, payment_due_at, cloud_phone_id, cloud_phone_name, powered_up_at,
         powered_down_at)
     SELECT bench_id({PARTNER} + partner), o.id,
@@ -119,7 +119,7 @@ _ROWS = (
         bench_id({RESELLER} + partner), 's', 'Bea Buyer', 'bea@customer.example', method, 'USD',
         CASE WHEN state = 'COMPLETED' AND type <> 2 THEN o.id END,
         CASE WHEN state = 'COMPLETED' THEN created_at END, CASE WHEN state = 'CANCELED' THEN created_at END,
-        CASE WHEN state = 'CANCELED' THEN 'Not paid' END, created_at + {_WAIT},
+        CASE WHEN state = 'CANCELED' THEN 'NOT_PAID' END, created_at + {_WAIT},
         CASE WHEN state = 'CANCELED' THEN created_at END, created_at, net,
         CASE WHEN method <> 'BALANCE' THEN created_at + {_WAIT} END,
         CASE WHEN type = 2 THEN 'phone-' || n % 50000 END, CASE WHEN type = 2 THEN 'Pixel' END,

@@ -39,6 +39,7 @@ from servicekit.ids import new_id
 from servicekit.scope import EVERYTHING
 from servicekit.testing import service_database
 
+Ended = orders_pb2.OrderCancellation
 PAID_AT = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 
 
@@ -188,10 +189,14 @@ class World:
             told.refund.MergeFrom(orders_pb2.Refund(id=str(new_id()), reason=reason, total=amount, posted_at=at))
             told.refund.lines.add(position=1, product_name=str(changed.get("product", "Proxies")), quantity=2)
         elif name == "order_canceled":
-            told.order.cancel_reason = reason
+            told.order.cancel_reason = "In English"
+            ended = told.order.cancellation
+            ended.cause, ended.person_name, ended.note = Ended.CAUSE_PURCHASER, "Ann Buyer", reason
             told.order.canceled_at.CopyFrom(at)
         elif name == "order_payment_kept":
-            told.MergeFrom(OrderPaymentKept(top_up_id=str(new_id()), amount=amount, reason=reason, received_at=at))
+            told.MergeFrom(OrderPaymentKept(top_up_id=str(new_id()), amount=amount, received_at=at))
+            told.order.payment.received_at.CopyFrom(at)
+            told.order.cancellation.MergeFrom(Ended(cause=Ended.CAUSE_SELLER, note=reason))
         return event
 
     def _told_by_wallet(

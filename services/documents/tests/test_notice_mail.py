@@ -3,6 +3,7 @@
 import email
 import email.policy
 from datetime import UTC, datetime
+from string import Formatter
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from directory.domain import Member, Organization, Role
 from documents.domain import Audience, NoticeKind
 from documents.letters import LETTERS
 from documents.mailer import write
+from documents.notice_causes import CAUSES, Cause
 from documents.notice_letters import NOTICE_LETTERS, Case
 from documents.notice_mail import notice_message, notice_recipients
 from documents.views import NoticeView
@@ -66,6 +68,45 @@ def test_every_language_says_every_case() -> None:
         assert set(letter.subjects) == set(letter.sentences) == set(Case)
     for case in Case:
         assert len({letter.sentences[case] for letter in NOTICE_LETTERS.values()}) == len(NOTICE_LETTERS)
+
+
+def test_every_language_says_every_cause() -> None:
+    """Given the languages of receipts, when looked up, then each has words of its own for every cause, with the same
+    places in them."""
+    assert set(CAUSES) == set(LETTERS)
+    for cause in Cause:
+        said = [words[cause] for words in CAUSES.values()]
+        assert len(set(said)) == len(said)
+        assert len({tuple(sorted(field for _, field, *_ in Formatter().parse(each) if field)) for each in said}) == 1
+    assert len({letter.note for letter in NOTICE_LETTERS.values()} | {"Nota: {note}"}) == len(NOTICE_LETTERS)
+
+
+@pytest.mark.parametrize("language", NOTICE_LETTERS)
+@pytest.mark.parametrize("cause", Cause)
+def test_a_cause_is_said_in_the_language_of_its_reader(language: str, cause: Cause) -> None:
+    """Given a canceled order, its cause, and a note that somebody wrote, when told, then the cause stands in the
+    reader's language with what belongs to it, and the note as it was written."""
+    view = NoticeView(
+        NoticeKind.ORDER_CANCELED,
+        Audience.BUYER,
+        "EUR",
+        7_250_000,
+        order_number="FA-1",
+        cause=cause,
+        reason="Zu teuer",
+        canceler_name="Zoe",
+        due_at=AT,
+        needed_micros=4_560_000,
+        available_micros=-1_230_000,
+    )
+    made = message(view, organization("Seller", "en"), organization("Buyer", language))
+    reason, note = made.sentences[-2:]
+    words = CAUSES[language][cause]
+    assert words.split("{")[0] in reason
+    for place, value in (("canceler", "Zoe"), ("due", "2026-11-23 12:30 UTC"), ("needed", "4"), ("available", "1")):
+        assert value in reason or f"{{{place}}}" not in words
+    assert note.endswith("Zu teuer")
+    assert "{" not in " ".join([made.subject, *made.sentences])
 
 
 @pytest.mark.parametrize("language", NOTICE_LETTERS)

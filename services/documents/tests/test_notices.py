@@ -11,7 +11,7 @@ import pytest
 from documents.rpc import DocumentRpc
 from farthing.documents.v1 import documents_pb2 as messages
 from farthing.wallet.events.v1.events_pb2 import OrganizationCreated, OrganizationUpdated, WalletEvent
-from farthing.wallet.v1 import organizations_pb2
+from farthing.wallet.v1 import organizations_pb2, wallets_pb2
 from servicekit.clock import SYSTEM_CLOCK
 from servicekit.consumers import NotYet
 from servicekit.ids import new_id
@@ -22,6 +22,8 @@ from servicekit.testing import as_caller
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from .conftest import Ended
+
 KINDS = (
     "balance_low",
     "top_up_failed",
@@ -30,6 +32,14 @@ KINDS = (
     "order_payment_kept",
     "adjustment_posted",
 )
+# Why, as each says it.
+SAID = {
+    "top_up_failed": "Reason: Out of stock",
+    "order_refunded": "Reason: Out of stock",
+    "order_canceled": "Reason: Ann Buyer canceled the order. Note: Out of stock",
+    "order_payment_kept": "Reason: the seller canceled the order. Note: Out of stock",
+    "adjustment_posted": "Reason: Out of stock",
+}
 LANGUAGES = ("en", "de", "fr", "es", "zh", "ar")
 
 
@@ -102,7 +112,9 @@ async def test_each_event_is_one_mail_to_each_side(world, workers, name: str) ->
     assert mail["Reply-To"] == f"boss@{world.partner.domain}"
     assert mail["Subject"] == to_buyer["subject"]
     assert "€12.50" in text_of(mail) or "€119.00" in text_of(mail)
-    assert ("Reason: Out of stock" in text_of(mail)) == (name != "balance_low")
+    assert (SAID[name] if name != "balance_low" else "") in " ".join(text_of(mail).split())
+    assert ("Reason: " in text_of(mail)) == (name != "balance_low")
+    assert "In English" not in text_of(mail)
     assert not list(mail.iter_attachments())
     for row in to_seller:
         mail = kept(workers, row)
@@ -153,6 +165,56 @@ async def test_an_adjustment_is_added_or_taken(world, workers) -> None:
         await workers.settle()
         (row,) = await notices(world, event_id)
         assert said in text_of(kept(workers, row))
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "card has expired"), ("de", "abgelaufen"), ("zh", "已过期")])
+async def test_why_a_payment_failed_is_said_in_the_readers_language(world, workers, language: str, said: str) -> None:
+    """Given an expired card, when the top-up or the order that it was to pay is told of, then in the reader's language
+    and not in the provider's words."""
+    buyer = await world.organization("Buyer", world.partner, language=language)
+    failed, canceled = world.told("top_up_failed", buyer=buyer), world.told("order_canceled", buyer=buyer)
+    failed.top_up_failed.top_up.failure = wallets_pb2.TOP_UP_FAILURE_CARD_EXPIRED
+    canceled.order_canceled.order.cancellation.CopyFrom(
+        Ended(cause=Ended.CAUSE_PAYMENT_FAILED, payment_failure=wallets_pb2.TOP_UP_FAILURE_CARD_EXPIRED)
+    )
+    for event in (failed, canceled):
+        event_id = await heard(world, event)
+        await workers.settle()
+        (row,) = await notices(world, event_id)
+        mail = text_of(kept(workers, row))
+        assert said in mail
+        assert "Out of stock" not in mail
+
+
+async def test_one_thing_is_told_once(world) -> None:
+    """Given the failed top-up of an order, and an order canceled after its money came, when told, then by no notice of
+    their own: OrderCanceled and OrderPaymentKept tell of them."""
+    failed, canceled = world.told("top_up_failed"), world.told("order_canceled")
+    failed.top_up_failed.top_up.order_id = str(new_id())
+    canceled.order_canceled.order.payment.received_at.CopyFrom(canceled.order_canceled.order.canceled_at)
+    for event in (failed, canceled):
+        assert await notices(world, await heard(world, event)) == []
+
+
+async def test_a_seller_reads_what_it_may_have_to_do_with(world, workers) -> None:
+    """Given money for what could not be sold, when kept, then the buyer hears of its seller, and that one of itself."""
+    event = world.told("order_payment_kept")
+    event.order_payment_kept.order.cancellation.CopyFrom(Ended(cause=Ended.CAUSE_SELLER_CANNOT_SELL))
+    event_id = await heard(world, event)
+    await workers.settle()
+    to_buyer, to_seller = [text_of(kept(workers, row)) for row in await notices(world, event_id)]
+    assert "your seller cannot sell this" in to_buyer
+    assert "you, or a seller above you, could not sell this" in to_seller
+
+
+async def test_a_cause_that_is_not_known_here_is_told_in_words(world, workers) -> None:
+    """Given an event of another release, whose cause has no words here, when told, then in the words it came with."""
+    event = world.told("order_canceled")
+    event.order_canceled.order.cancellation.cause = 999
+    event_id = await heard(world, event)
+    await workers.settle()
+    (row,) = await notices(world, event_id)
+    assert "Reason: In English" in text_of(kept(workers, row))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

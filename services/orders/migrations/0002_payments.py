@@ -49,9 +49,12 @@ _ORDERS = (
         ADD COLUMN payment_kept_at timestamptz,
         -- When wallet was told that nobody is to pay any more, of an order called off or not paid in time.
         ADD COLUMN top_up_ended_at timestamptz,
-        -- Why it was canceled, in words for whoever reads the order; and by whom, where it was a person.
-        ADD COLUMN cancel_note text,
+        -- Why it was canceled, where wallet did not refuse the charge: by whom, in whose words, and the number of
+        -- farthing.wallet.v1.TopUpFailure.
+        ADD COLUMN cancel_cause text,
         ADD COLUMN canceled_by text NOT NULL DEFAULT '',
+        ADD COLUMN cancel_note text NOT NULL DEFAULT '',
+        ADD COLUMN cancel_failure smallint NOT NULL DEFAULT 0,
         ADD COLUMN cloud_phone_id text,
         ADD COLUMN cloud_phone_name text,
         ADD COLUMN powered_up_at timestamptz,
@@ -77,7 +80,9 @@ _ORDERS = (
             CHECK ((state IN ('COMPLETED', 'PARTLY_REFUNDED', 'REFUNDED')) = (paid_at IS NOT NULL)),
         ADD CONSTRAINT orders_canceled_check CHECK ((state = 'CANCELED') = (canceled_at IS NOT NULL)),
         ADD CONSTRAINT orders_reason_check
-            CHECK ((state = 'CANCELED') = (refusal_reason IS NOT NULL OR cancel_note IS NOT NULL)),
+            CHECK ((state = 'CANCELED') = (refusal_reason IS NOT NULL OR cancel_cause IS NOT NULL)),
+        ADD CONSTRAINT orders_cause_check CHECK (cancel_cause IN ('PURCHASER', 'SELLER', 'SERVICE', 'NOT_PAID',
+                                                                  'PAYMENT_FAILED', 'PAYMENT_NOT_OFFERED')),
         ADD CONSTRAINT orders_refunded_check CHECK (
             refunded_micros BETWEEN 0 AND total_micros AND (refunded_micros > 0) = (state IN ('PARTLY_REFUNDED', 'REFUNDED'))
             AND (state <> 'REFUNDED' OR refunded_micros = total_micros)),

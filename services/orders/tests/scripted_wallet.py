@@ -104,6 +104,8 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
                 order_id=request.order_id,
                 order_number=request.order_number,
             )
+            if verb == "fail":
+                self.fail(request.request_id, "", what)
             if request.method == wallets_pb2.TOP_UP_METHOD_PROVIDER:
                 self.top_ups[request.request_id].checkout_url = f"https://pay.example/{request.order_number}"
         if verb == "drop":
@@ -134,8 +136,10 @@ class ScriptedWallet(wallets_pb2_grpc.WalletServiceServicer, holds_pb2_grpc.Hold
         return event
 
     def fail(self, order_id: str, root_id: object, why: str) -> TopUpFailed:
+        """The money of an order will not come: its card has expired."""
         top_up = self.top_ups[order_id]
         top_up.state, top_up.failure_reason = wallets_pb2.TopUp.STATE_FAILED, why
+        top_up.failure = wallets_pb2.TOP_UP_FAILURE_CARD_EXPIRED
         return TopUpFailed(root_id=str(root_id), top_up=top_up)
 
     async def _verb(self, context: Any) -> tuple[str, str]:

@@ -11,7 +11,17 @@ from directory.domain import Organization
 from google.protobuf.timestamp_pb2 import Timestamp
 from orders.domain.catalogue import ProductType, Sku
 from orders.domain.numbers import order_number
-from orders.domain.orders import CloudPhone, Order, OrderItem, OrderState, Payer, Payment, PaymentMethod
+from orders.domain.orders import (
+    CancelCause,
+    Cancellation,
+    CloudPhone,
+    Order,
+    OrderItem,
+    OrderState,
+    Payer,
+    Payment,
+    PaymentMethod,
+)
 from orders.domain.pricing import TaxRate, Tier, TierLine
 from orders.domain.search import OrderFilter, OrderOrder
 from orders.store import names, orders
@@ -49,6 +59,7 @@ NAMES = (
     "b" * 9_999 + "ß",
     "FA-26 no number",
 )
+CALLED_OFF = Cancellation(CancelCause.SELLER, "Zoe", "not wanted any more")
 _SETTLED = (OrderState.COMPLETED, OrderState.PARTLY_REFUNDED, OrderState.REFUNDED)
 
 
@@ -216,7 +227,7 @@ def draw(shelf: Shelf, drawn: random.Random) -> Order:
         payment_method=method,
         payment=payment,
         phone=phone,
-        cancel_note="Not wanted any more" if state is OrderState.CANCELED else "",
+        cancellation=CALLED_OFF if state is OrderState.CANCELED else None,
     )
 
 
@@ -253,7 +264,7 @@ _FEE_TIER = text("""
 """)
 _STATE = text("""
     UPDATE orders SET state = :state, transaction_id = :transaction_id, paid_at = :paid_at, canceled_at = :canceled_at,
-           cancel_note = nullif(:note, ''), refunded_micros = :refunded
+           cancel_cause = :cause, canceled_by = 'Zoe', cancel_note = :note, refunded_micros = :refunded
     WHERE root_id = :root_id AND id = :id
 """)
 _REFUND = text("""
@@ -313,7 +324,8 @@ async def add(shelf: Shelf, order: Order, drawn: random.Random) -> Order:
                 **row,
                 "transaction_id": order.transaction_id,
                 "canceled_at": order.canceled_at,
-                "note": order.cancel_note,
+                "cause": order.cancellation and order.cancellation.cause.value,
+                "note": order.cancellation.note if order.cancellation else "",
                 "refunded": back,
             }
             if back:

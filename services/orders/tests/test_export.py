@@ -17,6 +17,7 @@ from farthing.orders.v1 import orders_pb2
 from local_stack.stack import Stack
 from money import MICROS_PER_UNIT
 from orders.convert.search import filter_from_message, order_order_from_number
+from orders.domain.cancellations import cancel_text
 from orders.domain.orders import Order, margin_of
 from orders.rpc.order_lists import OrderLists
 from orders.rpc.reads import Reads
@@ -117,7 +118,7 @@ def expected_rows(shelf: Shelf, viewer: str, orders: Sequence[Order]) -> list[li
             own.gross_micros / MICROS_PER_UNIT,
             shelf.refunded_micros[order.id] / MICROS_PER_UNIT,
             order.phone.id if order.phone else None,
-            order.cancel_note or None,
+            cancel_text(order, viewer_id) or None,
         ]
         if sells:
             margin = margin_of(order, viewer_id)
@@ -283,7 +284,7 @@ async def test_a_filter_that_is_wrong_is_refused_before_the_file_begins(shelf: S
 
 async def test_cancel_reasons_are_in_the_file(shelf: Shelf) -> None:
     """Given a canceled order, when its buyer exports it, then the file says why it was canceled."""
-    order = next(each for each in shelf.orders if each.organization_id == shelf.id("customer") and each.cancel_note)
+    order = next(each for each in shelf.orders if each.organization_id == shelf.id("customer") and each.cancellation)
     rows = csv_rows(await exported(shelf, "customer", EXPORT_FORMAT_CSV))
     reason = next(row[18] for row in rows if row[0] == order.number)
-    assert reason == order.cancel_note
+    assert reason == cancel_text(order, order.organization_id) == "Canceled by the seller: not wanted any more"

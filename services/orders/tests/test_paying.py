@@ -10,7 +10,8 @@ import pytest
 from farthing.orders.v1 import orders_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from orders.clients import Charged, WalletClient
-from orders.domain.orders import CANNOT_SELL, Refusal
+from orders.domain.cancellations import CANNOT_SELL
+from orders.domain.orders import Refusal
 from orders.store import orders as store
 from orders.store.orders import OrderKey
 from prometheus_client import REGISTRY
@@ -21,6 +22,8 @@ from servicekit.testing import eventually
 from .conftest import LEASE, NOON, World, problem_of
 from .scripted_wallet import ScriptedWallet
 
+LACKS = orders_pb2.OrderCancellation.CAUSE_INSUFFICIENT_CREDIT
+CANNOT = orders_pb2.OrderCancellation.CAUSE_SELLER_CANNOT_SELL
 LEASE_OVER_S = LEASE.total_seconds() + 0.05
 
 
@@ -44,6 +47,9 @@ async def test_lacking_credit_of_ones_own_is_told_with_figures(world: World) -> 
     order = await read(world, problem)
     assert order.state == orders_pb2.Order.STATE_CANCELED
     assert order.cancel_reason == problem.message
+    lacking = order.cancellation
+    assert (lacking.cause, lacking.organization_id) == (LACKS, str(world.customer.id))
+    assert (lacking.needed.nanos, lacking.available.nanos) == (560_000_000, 230_000_000)
     assert order.transaction_id == ""
     assert await world.event_names() == ["order_placed", "order_canceled"]
 
@@ -64,6 +70,7 @@ async def test_lacking_credit_of_a_seller_is_told_to_nobody_below_it(world: Worl
     # The reseller between them learns no more; the partner itself does.
     request = orders_pb2.GetOrderRequest(id=order.id)
     assert (await world.call(world.reseller, "GetOrder", request)).cancel_reason == CANNOT_SELL
+    assert order.cancellation == orders_pb2.OrderCancellation(cause=CANNOT)
     assert "€4.56 needed" in (await world.call(world.partner, "GetOrder", request)).cancel_reason
     assert "A reseller's wallet" in (await world.call(world.platform, "GetOrder", request)).cancel_reason
 

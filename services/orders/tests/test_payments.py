@@ -10,7 +10,7 @@ from farthing.orders.events.v1.events_pb2 import OrderPaymentKept
 from farthing.orders.v1 import orders_pb2
 from farthing.wallet.events.v1.events_pb2 import TopUpSettled, WalletEvent
 from farthing.wallet.v1 import holds_pb2, wallets_pb2
-from orders.domain.orders import CANNOT_SELL_WHEN_PAID
+from orders.domain.cancellations import CANNOT_SELL_WHEN_PAID
 from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
 from sqlalchemy import text
@@ -22,6 +22,8 @@ LEASE_OVER_S = LEASE.total_seconds() + 0.05
 BANK, PROVIDER = orders_pb2.PAYMENT_METHOD_BANK_TRANSFER, orders_pb2.PAYMENT_METHOD_PROVIDER
 SANDBOX = orders_pb2.PAYMENT_METHOD_SANDBOX
 State = orders_pb2.Order
+Cancellation = orders_pb2.OrderCancellation
+CARD_EXPIRED = wallets_pb2.TOP_UP_FAILURE_CARD_EXPIRED
 Method = orders_pb2.PaymentMethod.ValueType
 
 
@@ -136,15 +138,27 @@ async def test_money_that_comes_before_the_answer_completes_the_order(world: Wor
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("answer", "reason", "words", "why"),
     [
-        ("PAYMENT_ACCOUNT_UNUSABLE", "Your seller takes no payment through a payment provider"),
-        ("PAYMENT_REFUSED", "The payment failed: as told"),
+        (
+            "refused:PAYMENT_ACCOUNT_UNUSABLE",
+            "PAYMENT_ACCOUNT_UNUSABLE",
+            "Your seller takes no payment through a payment provider",
+            Cancellation(cause=Cancellation.CAUSE_PAYMENT_NOT_OFFERED),
+        ),
+        (
+            "fail:as told",
+            "PAYMENT_REFUSED",
+            "The payment failed: as told",
+            Cancellation(cause=Cancellation.CAUSE_PAYMENT_FAILED, payment_failure=CARD_EXPIRED),
+        ),
     ],
 )
-async def test_a_payment_that_is_not_offered_cancels_the_order(world: World, reason: str, words: str) -> None:
-    """Given a seller without that method, when ordered, then canceled with the reason; repeats say the same."""
-    world.wallet.script = [f"refused:{reason}"]
+async def test_a_payment_that_is_not_offered_cancels_the_order(
+    world: World, answer: str, reason: str, words: str, why: Cancellation
+) -> None:
+    """Given a seller without that method, or a card refused at once, when ordered, then canceled with the reason."""
+    world.wallet.script = [answer]
     request = world.purchase()
     request.payment_method = PROVIDER
     first, second = await problem_of(world.place(request)), await problem_of(world.place(request))
@@ -153,6 +167,7 @@ async def test_a_payment_that_is_not_offered_cancels_the_order(world: World, rea
     assert first.message.startswith(words)
     order = await read(world, orders_pb2.Order(id=first.metadata["order_id"]))
     assert (order.state, order.cancel_reason) == (State.STATE_CANCELED, first.message)
+    assert order.cancellation == (await world.events())[-1].order_canceled.order.cancellation == why
     assert await world.event_names() == ["order_placed", "order_canceled"]
 
 
@@ -170,6 +185,7 @@ async def test_a_failed_payment_cancels_the_order(world: World) -> None:
     await world.hear(failed)
     canceled = await read(world, order)
     assert (canceled.state, canceled.cancel_reason) == (State.STATE_CANCELED, "The payment failed: card declined")
+    assert canceled.cancellation == Cancellation(cause=Cancellation.CAUSE_PAYMENT_FAILED, payment_failure=CARD_EXPIRED)
     assert await world.event_names() == ["order_placed", "order_canceled"]
 
 
@@ -183,6 +199,7 @@ async def test_an_unpaid_order_is_canceled_when_it_is_due(world: World) -> None:
     canceled = await read(world, due)
     assert canceled.state == State.STATE_CANCELED
     assert canceled.cancel_reason == "Not paid by 23 November 2026, 13:00 UTC."
+    assert canceled.cancellation == Cancellation(cause=Cancellation.CAUSE_NOT_PAID)
     assert (await read(world, waits)).state == State.STATE_PENDING_PAYMENT
     assert (await world.event_names()).count("order_canceled") == 1
 
@@ -192,6 +209,9 @@ async def test_late_money_stays_on_the_balance_and_both_sides_are_told(world: Wo
     order = await place(world)
     canceled = await cancel(world, order, world.customer, "bought elsewhere")
     assert canceled.cancel_reason == "Canceled by Boss of Customer: bought elsewhere"
+    assert canceled.cancellation == Cancellation(
+        cause=Cancellation.CAUSE_PURCHASER, person_name="Boss of Customer", note="bought elsewhere"
+    )
     await world.settle(order)
     assert await world.paying.resolve_pending() == 1
     again = TopUpSettled(root_id=str(world.partner.id), top_up=world.wallet.top_ups[order.id])
@@ -221,6 +241,7 @@ async def test_a_chain_that_lacks_credit_when_the_money_arrives_keeps_it(world: 
     assert "€4.56 needed" in (await read(world, order, world.reseller)).cancel_reason
     told = await kept(world)
     assert told.reason == CANNOT_SELL_WHEN_PAID
+    assert told.order.cancellation == Cancellation(cause=Cancellation.CAUSE_SELLER_CANNOT_SELL)
     assert "4.56" not in str(told)
     assert world.wallet.released == [world.wallet.top_ups[order.id].hold_id]
     assert world.wallet.posted == {}
@@ -267,7 +288,10 @@ async def test_sellers_may_cancel_and_are_not_named(world: World, who: str) -> N
     order = await place(world)
     await cancel(world, order, None if who == "service" else getattr(world, who), "out of stock")
     by = "Farthing" if who == "service" else "the seller"
-    assert (await read(world, order)).cancel_reason == f"Canceled by {by}: out of stock"
+    cause = Cancellation.CAUSE_SERVICE if who == "service" else Cancellation.CAUSE_SELLER
+    canceled = await read(world, order)
+    assert canceled.cancel_reason == f"Canceled by {by}: out of stock"
+    assert canceled.cancellation == Cancellation(cause=cause, note="out of stock")
 
 
 async def test_nobody_else_cancels(world: World) -> None:

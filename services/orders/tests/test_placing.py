@@ -9,7 +9,7 @@ import pytest
 from directory import store as directory
 from farthing.orders.v1 import orders_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from orders.domain.orders import CANNOT_SELL
+from orders.domain.cancellations import CANNOT_SELL
 from servicekit.scope import EVERYTHING
 from sqlalchemy import text
 

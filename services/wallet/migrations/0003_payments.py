@@ -34,12 +34,15 @@ def _top_ups() -> None:
             ADD COLUMN payment_method_id uuid,
             ADD COLUMN checkout_url text NOT NULL DEFAULT '',
             ADD COLUMN checkout_expires_at timestamptz,
+            -- farthing.wallet.v1.TopUpFailure, where it has failed since there is this column
+            ADD COLUMN failure smallint CHECK (failure BETWEEN 1 AND 8),
             -- Why the money is not wanted any more; while it is pending, its payment is being called off.
             ADD COLUMN cancel_reason text NOT NULL DEFAULT '',
             -- What the provider calls it while it is under way.
             ADD COLUMN provider_reference text NOT NULL DEFAULT '',
             -- Asked for by the wallet's balance rules.
             ADD COLUMN automatic boolean NOT NULL DEFAULT false,
+            ADD CONSTRAINT top_ups_failure CHECK (failure IS NULL OR state = 3),
             ADD CONSTRAINT top_ups_hold CHECK (hold_id IS NULL OR (state = 2 AND order_id IS NOT NULL)),
             ADD CONSTRAINT top_ups_account CHECK ((method = 3) = (payment_account_id IS NOT NULL))
         """

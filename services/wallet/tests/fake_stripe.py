@@ -76,8 +76,11 @@ class FakeStripe:
         metadata = {key[9:-1]: value for key, value in form.items() if key.startswith("metadata[")}
         if path == "/v1/checkout/sessions":
             return 200, self._session(form, metadata)
-        if form["payment_method"] == "pm_declined":
-            return 402, {"error": {"type": "card_error", "code": "card_declined", "message": "Your card was declined."}}
+        if form["payment_method"].startswith("pm_declined"):
+            # pm_declined_CODE, of https://docs.stripe.com/declines/codes
+            error = {"type": "card_error", "code": "card_declined", "message": "Your card was declined."}
+            decline_code = form["payment_method"].removeprefix("pm_declined").strip("_")
+            return 402, {"error": error | ({"decline_code": decline_code} if decline_code else {})}
         return 200, self._intent(int(form["amount"]), form["currency"], metadata)
 
     def _expire(self, session_id: str) -> tuple[int, dict[str, Any]]:

@@ -62,6 +62,7 @@ async def test_what_nobody_has_paid_fails_at_once(
         answers = [await shop.top_ups.CancelTopUp(request, None) for _ in range(2)]
         answers.append(await shop.top_ups.CancelTopUp(cancellation(made), None))
     assert [(each.state, each.failure_reason) for each in answers] == [(FAILED, CANCELED)] * 3
+    assert {each.failure for each in answers} == {wallets_pb2.TOP_UP_FAILURE_CANCELED}
     await look_again(shop, made)
     assert (await shop.get(made)).state == FAILED
     # Who canceled the order knows; its owner hears of the order.
@@ -140,7 +141,7 @@ async def test_late_money_by_bank_is_taken(shop: Shop, tree: Tree, wallet: Walle
         assert await shop.top_ups.SettleTopUp(request, None) == settled
         with refused("TOP_UP_NOT_PENDING"):
             await shop.top_ups.SettleTopUp(confirmation(made), None)
-    assert (settled.state, settled.failure_reason) == (SETTLED, "")
+    assert (settled.state, settled.failure, settled.failure_reason) == (SETTLED, 0, "")
     assert settled.hold_id
     assert await shop.house.balance_micros(wallet) == 10_000_000
     [event_] = await told(shop, tree, "top_up_settled")

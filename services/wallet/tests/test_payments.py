@@ -333,7 +333,8 @@ async def test_a_checkout_that_is_left_fails(shop: Shop, tree: Tree, wallet: Wal
     session = shop.stripe.sessions[session_of(shop, created)]
     for _ in range(2):
         await shop.webhook(account, event("checkout.session.expired", session))
-    assert (await shop.get(created)).state == FAILED
+    left = await shop.get(created)
+    assert (left.state, left.failure) == (FAILED, wallets_pb2.TOP_UP_FAILURE_CHECKOUT_ABANDONED)
     assert await shop.house.balance_micros(wallet) == 0
     told = [each for each in await shop.house.events_of(tree.customer) if each.HasField("top_up_failed")]
     assert len(told) == 1
@@ -485,14 +486,29 @@ async def test_a_card_is_saved_once(shop: Shop, tree: Tree, wallet: Wallet) -> N
         assert len((await shop.payments.ListPaymentMethods(listing, None)).payment_methods) == 1
 
 
-async def test_a_declined_card_fails_the_top_up(shop: Shop, tree: Tree, wallet: Wallet) -> None:
+@pytest.mark.parametrize(
+    ("provider_method", "failure"),
+    [
+        ("pm_declined", "DECLINED"),
+        ("pm_declined_do_not_honor", "DECLINED"),
+        ("pm_declined_insufficient_funds", "INSUFFICIENT_FUNDS"),
+        ("pm_declined_expired_card", "CARD_EXPIRED"),
+        ("pm_declined_authentication_required", "AUTHENTICATION_REQUIRED"),
+    ],
+)
+async def test_a_declined_card_fails_the_top_up(
+    shop: Shop, tree: Tree, wallet: Wallet, provider_method: str, failure: str
+) -> None:
     """Given a saved card that is declined, when money is asked for from it, then the top-up failed, and says why."""
     method = await shop.saved(wallet, await shop.account(tree.reseller))
     await shop.house.execute(
-        "UPDATE payment_methods SET provider_method = 'pm_declined' WHERE id = :id", id=UUID(method.id)
+        "UPDATE payment_methods SET provider_method = :provider_method WHERE id = :id",
+        id=UUID(method.id),
+        provider_method=provider_method,
     )
     failed = await shop.checkout(wallet, payment_method_id=method.id)
     assert (failed.state, failed.failure_reason) == (FAILED, "Your card was declined.")
+    assert wallets_pb2.TopUpFailure.Name(failed.failure) == f"TOP_UP_FAILURE_{failure}"
 
 
 async def test_a_removed_card_is_not_used(shop: Shop, tree: Tree, wallet: Wallet) -> None:

@@ -302,6 +302,7 @@ async def test_a_move_ends_what_is_pending_with_the_old_seller(house: House, tre
         failed = await house.top_ups.GetTopUp(wallets_pb2.GetTopUpRequest(id=created.id), None)
         assert failed.state == FAILED
         assert "another seller" in failed.failure_reason
+        assert failed.failure == wallets_pb2.TOP_UP_FAILURE_SELLER_CHANGED
         with refused("TOP_UP_NOT_PENDING"):
             await house.top_ups.SettleTopUp(confirmation(created), None)
         with refused("WALLET_UNKNOWN", grpc.StatusCode.NOT_FOUND):
@@ -361,6 +362,7 @@ async def test_a_declined_card_fails(house: House, tree: Tree, wallet: Wallet) -
         first = await house.top_ups.CreateTopUp(request, None)
         assert await house.top_ups.CreateTopUp(request, None) == first
     assert (first.state, first.failure_reason, first.transaction_id) == (FAILED, "The card was declined.", "")
+    assert first.failure == wallets_pb2.TOP_UP_FAILURE_DECLINED
     assert await house.balance_micros(wallet) == 0
     with member_of(tree.reseller), refused("INVALID_ARGUMENT", said="payment provider"):
         await house.top_ups.SettleTopUp(confirmation(first), None)

@@ -9,12 +9,37 @@ from uuid import UUID
 from farthing.orders.events.v1.events_pb2 import OrdersEvent
 from farthing.orders.v1 import orders_pb2
 from farthing.wallet.events.v1.events_pb2 import WalletEvent
+from farthing.wallet.v1 import wallets_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyMessage
 
 from documents.convert import exact_money
 from documents.domain import Audience, Notice, NoticeKind
+from documents.notice_causes import Cause
 from documents.views import NoticeView
+
+_Ended = orders_pb2.OrderCancellation
+_CAUSES = {
+    _Ended.CAUSE_PURCHASER: Cause.CALLED_OFF,
+    _Ended.CAUSE_SELLER: Cause.CALLED_OFF_BY_SELLER,
+    _Ended.CAUSE_SERVICE: Cause.CALLED_OFF_BY_SERVICE,
+    _Ended.CAUSE_NOT_PAID: Cause.NOT_PAID,
+    _Ended.CAUSE_PAYMENT_FAILED: Cause.PAYMENT_FAILED,
+    _Ended.CAUSE_PAYMENT_NOT_OFFERED: Cause.PAYMENT_NOT_OFFERED,
+    _Ended.CAUSE_INSUFFICIENT_CREDIT: Cause.INSUFFICIENT_CREDIT,
+    _Ended.CAUSE_CHAIN_CHANGED: Cause.CHAIN_CHANGED,
+    _Ended.CAUSE_SELLER_CANNOT_SELL: Cause.CANNOT_SELL,
+}
+_FAILURES = {
+    wallets_pb2.TOP_UP_FAILURE_DECLINED: Cause.DECLINED,
+    wallets_pb2.TOP_UP_FAILURE_INSUFFICIENT_FUNDS: Cause.INSUFFICIENT_FUNDS,
+    wallets_pb2.TOP_UP_FAILURE_CARD_EXPIRED: Cause.CARD_EXPIRED,
+    wallets_pb2.TOP_UP_FAILURE_AUTHENTICATION_REQUIRED: Cause.AUTHENTICATION_REQUIRED,
+    wallets_pb2.TOP_UP_FAILURE_CHECKOUT_ABANDONED: Cause.CHECKOUT_ABANDONED,
+    wallets_pb2.TOP_UP_FAILURE_METHOD_UNUSABLE: Cause.METHOD_UNUSABLE,
+    wallets_pb2.TOP_UP_FAILURE_SELLER_CHANGED: Cause.SELLER_CHANGED,
+    wallets_pb2.TOP_UP_FAILURE_CANCELED: Cause.PAYMENT_CALLED_OFF,
+}
 
 
 def notices_of_wallet(event: WalletEvent, event_id: UUID, published_at: datetime) -> tuple[Notice, ...]:
@@ -29,6 +54,9 @@ def notices_of_wallet(event: WalletEvent, event_id: UUID, published_at: datetime
             recipient_id, issuer_id = low.organization_id, low.seller_id
         case "top_up_failed":
             failed = event.top_up_failed
+            if failed.top_up.order_id:
+                # OrderCanceled tells of it.
+                return ()
             kind, root_id, at = NoticeKind.TOP_UP_FAILED, failed.root_id, failed.failed_at
             recipient_id, issuer_id = failed.top_up.organization_id, failed.seller_id
         case "adjustment_posted":
@@ -67,6 +95,9 @@ def notices_of_orders(event: OrdersEvent, event_id: UUID, published_at: datetime
             at = refunded.refund.posted_at
         case "order_canceled":
             canceled = event.order_canceled
+            if canceled.order.payment.HasField("received_at"):
+                # OrderPaymentKept tells of it.
+                return ()
             kind, root_id, order = NoticeKind.ORDER_CANCELED, canceled.root_id, canceled.order
             at = order.canceled_at
         case "order_payment_kept":
@@ -104,12 +135,14 @@ def notice_view(kind: NoticeKind, audience: Audience, event: bytes) -> NoticeVie
             return replace(view, threshold_micros=threshold.micros)
         case NoticeKind.TOP_UP_FAILED:
             failed = WalletEvent.FromString(event).top_up_failed
+            cause = _FAILURES.get(failed.top_up.failure)
             return replace(
                 _view(kind, audience, failed.top_up.amount),
                 person_name=failed.top_up.created_by_name,
                 person_email=failed.top_up.created_by_email,
                 order_number=failed.top_up.order_number,
-                reason=failed.top_up.failure_reason,
+                cause=cause,
+                reason="" if cause else failed.top_up.failure_reason,
                 automatic=failed.top_up.automatic,
                 next_attempt_at=_time(failed.next_attempt_at),
             )
@@ -123,10 +156,10 @@ def notice_view(kind: NoticeKind, audience: Audience, event: bytes) -> NoticeVie
             return replace(view, items=items, reason=refunded.refund.reason)
         case NoticeKind.ORDER_CANCELED:
             order = OrdersEvent.FromString(event).order_canceled.order
-            return replace(_view_of_order(kind, audience, order, order.total), reason=order.cancel_reason)
+            return _with_cause(_view_of_order(kind, audience, order, order.total), order)
         case NoticeKind.ORDER_PAYMENT_KEPT:
             kept = OrdersEvent.FromString(event).order_payment_kept
-            return replace(_view_of_order(kind, audience, kept.order, kept.amount), reason=kept.reason)
+            return _with_cause(_view_of_order(kind, audience, kept.order, kept.amount), kept.order)
 
 
 def _view(kind: NoticeKind, audience: Audience, amount: MoneyMessage, currency: str = "") -> NoticeView:
@@ -140,6 +173,26 @@ def _view_of_order(kind: NoticeKind, audience: Audience, order: orders_pb2.Order
         person_name=order.paying_user_name,
         person_email=order.paying_user_email,
         order_number=order.number,
+    )
+
+
+def _with_cause(view: NoticeView, order: orders_pb2.Order) -> NoticeView:
+    ended = order.cancellation
+    cause = _CAUSES.get(ended.cause)
+    if cause is None:
+        return replace(view, reason=order.cancel_reason)
+    if cause is Cause.PAYMENT_FAILED:
+        cause = _FAILURES.get(ended.payment_failure, cause)
+    if cause is Cause.CANNOT_SELL and view.audience is Audience.SELLER:
+        cause = Cause.COULD_NOT_SELL
+    return replace(
+        view,
+        cause=cause,
+        reason=ended.note,
+        canceler_name=ended.person_name,
+        due_at=_time(order.payment.due_at),
+        needed_micros=exact_money(ended.needed, view.currency).micros,
+        available_micros=exact_money(ended.available, view.currency).micros,
     )
 
 

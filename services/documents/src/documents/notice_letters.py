@@ -27,13 +27,15 @@ class Case(StrEnum):
 class NoticeLetter:
     """Subject and sentence of each case, with places for {issuer}, {amount}, {threshold}, {order}, {person}, {time}.
 
-    `items` has a place for {items}, `reason` for {reason}: sentences of their own, left out where there is nothing.
+    `items` has a place for {items}, `reason` for {reason}, `note` for {note}, what somebody wrote: sentences of their
+    own, left out where there is nothing.
     """
 
     subjects: dict[Case, str]
     sentences: dict[Case, str]
     items: str
     reason: str
+    note: str
 
 
 NOTICE_LETTERS: dict[str, NoticeLetter] = {
@@ -64,11 +66,11 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             Case.REFUNDED: "for order {order}, {amount} was refunded to your balance.",
             Case.CANCELED: "order {order} over {amount} is canceled.",
             Case.KEPT: (
-                "your payment of {amount} for order {order} arrived, but the order could not be completed. "
+                "your payment of {amount} for order {order} arrived, but the order is canceled. "
                 "The money is on your balance."
             ),
             Case.KEPT_FOR_BUYER: (
-                "{person} paid {amount} for order {order}, but the order could not be completed. "
+                "{person} paid {amount} for order {order}, but the order is canceled. "
                 "The money is on the buyer's balance."
             ),
             Case.CREDITED: "{issuer} corrected your balance: {amount} was added.",
@@ -76,6 +78,7 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
         },
         items="Refunded: {items}.",
         reason="Reason: {reason}",
+        note="Note: {note}",
     ),
     "de": NoticeLetter(
         subjects={
@@ -108,18 +111,19 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             Case.REFUNDED: "zur Bestellung {order} wurden {amount} auf Ihr Guthaben erstattet.",
             Case.CANCELED: "die Bestellung {order} über {amount} ist storniert.",
             Case.KEPT: (
-                "Ihre Zahlung von {amount} für die Bestellung {order} ist eingegangen, die Bestellung konnte aber "
-                "nicht abgeschlossen werden. Das Geld ist auf Ihrem Guthaben."
+                "Ihre Zahlung von {amount} für die Bestellung {order} ist eingegangen, die Bestellung ist aber "
+                "storniert. Das Geld ist auf Ihrem Guthaben."
             ),
             Case.KEPT_FOR_BUYER: (
-                "{person} hat {amount} für die Bestellung {order} bezahlt, die Bestellung konnte aber nicht "
-                "abgeschlossen werden. Das Geld ist auf dem Guthaben des Käufers."
+                "{person} hat {amount} für die Bestellung {order} bezahlt, die Bestellung ist aber "
+                "storniert. Das Geld ist auf dem Guthaben des Käufers."
             ),
             Case.CREDITED: "{issuer} hat Ihr Guthaben berichtigt: {amount} wurden gutgeschrieben.",
             Case.DEBITED: "{issuer} hat Ihr Guthaben berichtigt: {amount} wurden abgebucht.",
         },
         items="Erstattet: {items}.",
         reason="Grund: {reason}",
+        note="Anmerkung: {note}",
     ),
     "fr": NoticeLetter(
         subjects={
@@ -148,11 +152,11 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             Case.REFUNDED: "pour la commande {order}, {amount} ont été remboursés sur votre solde.",
             Case.CANCELED: "la commande {order} de {amount} est annulée.",
             Case.KEPT: (
-                "votre paiement de {amount} pour la commande {order} est arrivé, mais la commande n'a pas pu aboutir. "
+                "votre paiement de {amount} pour la commande {order} est arrivé, mais la commande est annulée. "
                 "L'argent est sur votre solde."
             ),
             Case.KEPT_FOR_BUYER: (
-                "{person} a payé {amount} pour la commande {order}, mais la commande n'a pas pu aboutir. "
+                "{person} a payé {amount} pour la commande {order}, mais la commande est annulée. "
                 "L'argent est sur le solde de l'acheteur."
             ),
             Case.CREDITED: "{issuer} a corrigé votre solde : {amount} ont été ajoutés.",
@@ -160,6 +164,7 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
         },
         items="Remboursé : {items}.",
         reason="Motif : {reason}",
+        note="Remarque : {note}",
     ),
     "es": NoticeLetter(
         subjects={
@@ -188,11 +193,11 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             Case.REFUNDED: "Por el pedido {order} se han reembolsado {amount} a su saldo.",
             Case.CANCELED: "El pedido {order} por {amount} está cancelado.",
             Case.KEPT: (
-                "Su pago de {amount} por el pedido {order} ha llegado, pero el pedido no se pudo completar. "
+                "Su pago de {amount} por el pedido {order} ha llegado, pero el pedido está cancelado. "
                 "El dinero está en su saldo."
             ),
             Case.KEPT_FOR_BUYER: (
-                "{person} pagó {amount} por el pedido {order}, pero el pedido no se pudo completar. "
+                "{person} pagó {amount} por el pedido {order}, pero el pedido está cancelado. "
                 "El dinero está en el saldo del comprador."
             ),
             Case.CREDITED: "{issuer} ha corregido su saldo: se han añadido {amount}.",
@@ -200,6 +205,7 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
         },
         items="Reembolsado: {items}.",
         reason="Motivo: {reason}",
+        note="Nota: {note}",
     ),
     "zh": NoticeLetter(
         subjects={
@@ -221,13 +227,14 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             Case.TOP_UP_ENDED: "自动充值 {amount} 失败，系统不会再次尝试。请检查您的付款方式，或手动充值。",
             Case.REFUNDED: "订单 {order} 的 {amount} 已退回您的余额。",
             Case.CANCELED: "金额为 {amount} 的订单 {order} 已取消。",
-            Case.KEPT: "您为订单 {order} 支付的 {amount} 已到账，但订单未能完成。款项已计入您的余额。",
-            Case.KEPT_FOR_BUYER: "{person} 为订单 {order} 支付了 {amount}，但订单未能完成。款项在买方的余额中。",
+            Case.KEPT: "您为订单 {order} 支付的 {amount} 已到账，但订单已取消。款项已计入您的余额。",
+            Case.KEPT_FOR_BUYER: "{person} 为订单 {order} 支付了 {amount}，但订单已取消。款项在买方的余额中。",
             Case.CREDITED: "{issuer} 调整了您的余额：增加 {amount}。",
             Case.DEBITED: "{issuer} 调整了您的余额：扣除 {amount}。",
         },
         items="退款内容：{items}。",
         reason="原因：{reason}",
+        note="备注：{note}",
     ),
     "ar": NoticeLetter(
         subjects={
@@ -253,14 +260,13 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             ),
             Case.REFUNDED: "عن الطلب {order}، رُدّ مبلغ {amount} إلى رصيدكم.",
             Case.CANCELED: "أُلغي الطلب {order} بقيمة {amount}.",
-            Case.KEPT: "وصلت دفعتكم بمبلغ {amount} للطلب {order}، لكن تعذر إتمام الطلب. المبلغ في رصيدكم.",
-            Case.KEPT_FOR_BUYER: (
-                "دفع {person} مبلغ {amount} للطلب {order}، لكن تعذر إتمام الطلب. المبلغ في رصيد المشتري."
-            ),
+            Case.KEPT: "وصلت دفعتكم بمبلغ {amount} للطلب {order}، لكن الطلب أُلغي. المبلغ في رصيدكم.",
+            Case.KEPT_FOR_BUYER: ("دفع {person} مبلغ {amount} للطلب {order}، لكن الطلب أُلغي. المبلغ في رصيد المشتري."),
             Case.CREDITED: "صحّح {issuer} رصيدكم: أُضيف {amount}.",
             Case.DEBITED: "صحّح {issuer} رصيدكم: خُصم {amount}.",
         },
         items="المسترد: {items}.",
         reason="السبب: {reason}",
+        note="ملاحظة: {note}",
     ),
 }

@@ -11,6 +11,7 @@ from documents.domain import Audience, NoticeKind, mailboxes
 from documents.languages import supported_language
 from documents.letters import LETTERS
 from documents.mailer import NAME_MAX, Message, issuer_name
+from documents.notice_causes import CAUSES
 from documents.notice_letters import NOTICE_LETTERS, Case
 from documents.text import plain
 from documents.views import NoticeView
@@ -52,15 +53,22 @@ def notice_message(
         "order": plain(view.order_number, NAME_MAX),
         "person": person or "?",
         "name": boss if view.audience is Audience.SELLER else plain(view.person_name, NAME_MAX) or boss,
-        "time": f"{view.next_attempt_at:%Y-%m-%d %H:%M} UTC" if view.next_attempt_at else "",
+        "time": _instant(view.next_attempt_at),
         "items": "; ".join(plain(item, NAME_MAX) for item in shown) + (" …" if len(view.items) > len(shown) else ""),
-        "reason": plain(view.reason, _REASON_MAX),
+        "canceler": plain(view.canceler_name, NAME_MAX) or plain(recipient.name, NAME_MAX),
+        "due": _instant(view.due_at),
+        "needed": format_money(view.needed_micros, view.currency, language),
+        "available": format_money(view.available_micros, view.currency, language),
     }
+    said = plain(view.reason, _REASON_MAX)
+    words["reason"] = said if view.cause is None else CAUSES[language][view.cause].format(**words)
+    words["note"] = said if view.cause is not None else ""
     sentences = (
         frame.greeting if words["name"] else "",
         letter.sentences[case],
         letter.items if words["items"] else "",
         letter.reason if words["reason"] else "",
+        letter.note if words["note"] else "",
     )
     return Message(
         message_id=message_id,
@@ -72,6 +80,10 @@ def notice_message(
         closing=frame.automatic.format(**words),
         date=occurred_at,
     )
+
+
+def _instant(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
 
 
 def _case(view: NoticeView) -> Case:

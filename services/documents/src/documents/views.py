@@ -9,6 +9,7 @@ from enum import StrEnum
 from money import format_exact
 
 from documents.domain import Audience, NoticeKind
+from documents.notice_causes import Cause
 
 
 class ReceiptKind(StrEnum):
@@ -110,7 +111,8 @@ class NoticeView:
 
     `amount_micros` is what it is about: what is available, was tried, given back, not paid, kept, or corrected (less
     than zero: taken). `threshold_micros` is of BALANCE_LOW, `next_attempt_at` of an automatic top-up that is tried
-    again. `items` are the lines that were given back.
+    again. `items` are the lines that were given back. `reason` is in somebody's own words; where there is a `cause`, it
+    is a note to that, and of the cause `canceler_name`, `due_at`, `needed_micros` and `available_micros`.
     """
 
     kind: NoticeKind
@@ -122,6 +124,11 @@ class NoticeView:
     person_email: str = ""
     order_number: str = ""
     items: tuple[str, ...] = ()
+    cause: Cause | None = None
     reason: str = ""
+    canceler_name: str = ""
+    due_at: datetime | None = None
+    needed_micros: int = 0
+    available_micros: int = 0
     automatic: bool = False
     next_attempt_at: datetime | None = None

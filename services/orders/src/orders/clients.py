@@ -12,8 +12,16 @@ from servicekit.problems import problem_of
 
 from orders.convert.refunds import refund_of
 from orders.convert.values import instant_from_message
-from orders.convert.wallet import cancel_of, capture_of, charge_of, refusal_from_message, release_of, top_up_of
-from orders.domain.orders import Order, Refusal
+from orders.convert.wallet import (
+    cancel_of,
+    capture_of,
+    charge_of,
+    payment_failure,
+    refusal_from_message,
+    release_of,
+    top_up_of,
+)
+from orders.domain.orders import Cancellation, Order, Refusal
 from orders.domain.refunds import Refund
 
 # Answers that are refusals, though they came as errors: the same question never fares better.
@@ -63,8 +71,8 @@ class WalletClient:
         answer = await self._ask(self._wallets.PostCharge, request, time_left_s)
         return answer if isinstance(answer, Refusal) else _charged(answer.result)
 
-    async def start_top_up(self, order: Order, time_left_s: float | None = None) -> TopUpMade | Refusal:
-        """Makes the top-up that pays the order."""
+    async def start_top_up(self, order: Order, time_left_s: float | None = None) -> TopUpMade | Refusal | Cancellation:
+        """Makes the top-up that pays the order; a Cancellation where its payment failed at once."""
         wanted = wallets_pb2.ListWalletsRequest(organization_id=str(order.organization_id))
         found = await self._ask(self._wallets.ListWallets, wanted, time_left_s)
         if isinstance(found, Refusal):
@@ -77,7 +85,7 @@ class WalletClient:
         if isinstance(answer, Refusal):
             return answer
         if answer.state == wallets_pb2.TopUp.STATE_FAILED:
-            return Refusal("PAYMENT_REFUSED", answer.failure_reason)
+            return payment_failure(answer)
         return TopUpMade(UUID(answer.id), answer.checkout_url)
 
     async def end_top_up(self, order: Order) -> UUID | None:
@@ -88,7 +96,7 @@ class WalletClient:
         top_up_id = order.payment.top_up_id if order.payment else None
         if top_up_id is None:
             made = await self.start_top_up(order)
-            if isinstance(made, Refusal):
+            if not isinstance(made, TopUpMade):
                 return None
             top_up_id = made.id
         await self._ask(self._wallets.CancelTopUp, cancel_of(order, top_up_id))

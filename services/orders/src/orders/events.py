@@ -15,7 +15,8 @@ from servicekit.outbox import OutboxEvent
 from orders.convert.orders import order_to_message
 from orders.convert.refunds import refund_to_message
 from orders.convert.values import instant_to_message
-from orders.domain.orders import Order, Payment, cancel_text, with_refusal_for_purchaser
+from orders.domain.cancellations import cancel_text
+from orders.domain.orders import Order, Payment, with_refusal_for_purchaser
 from orders.domain.refunds import Refund
 
 TOPIC = "farthing.orders.v1"

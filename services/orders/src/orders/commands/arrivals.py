@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders import events
 from orders.commands.paying import count_finished
-from orders.convert.wallet import arrival_from_message
+from orders.convert.wallet import arrival_from_message, payment_failure
 from orders.domain.orders import Refusal, cancel
-from orders.domain.payments import failed_note, may_be_called_off, receive
+from orders.domain.payments import may_be_called_off, receive
 from orders.store import orders as store
 from orders.store.orders import OrderKey
 
@@ -32,8 +32,8 @@ async def payment_failed(connection: AsyncConnection, event: TopUpFailed, clock:
     order = await store.lock_found(connection, OrderKey(UUID(event.root_id), UUID(event.top_up.order_id)))
     if order is None or not may_be_called_off(order):
         return
-    why = event.top_up.failure_reason
-    order = cancel(order, Refusal("PAYMENT_REFUSED", why), clock.now(), failed_note(why))
+    why = payment_failure(event.top_up)
+    order = cancel(order, Refusal("PAYMENT_REFUSED", why.note), clock.now(), why)
     await store.finish_order(connection, order)
     await outbox.add(connection, [events.order_canceled(order)])
     count_finished(order)

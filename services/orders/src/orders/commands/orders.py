@@ -27,8 +27,11 @@ from orders.clients import WalletUnansweredError
 from orders.commands.paying import Paying, cancellation, count_finished
 from orders.commands.placing import check_size, draft_order, find_chain
 from orders.convert.orders import payment_method_from_number
+from orders.domain.cancellations import cancel_reason, cancel_text
 from orders.domain.numbers import RANDOM_BITS, order_number, parse_order_number
 from orders.domain.orders import (
+    CancelCause,
+    Cancellation,
     Order,
     OrderStateError,
     Payer,
@@ -36,10 +39,8 @@ from orders.domain.orders import (
     PaymentMethod,
     Refusal,
     as_seen_by_purchaser,
-    cancel_reason,
-    cancel_text,
 )
-from orders.domain.payments import Step, call_off, canceled_note, next_step
+from orders.domain.payments import Step, call_off, next_step
 from orders.store import orders as store
 from orders.store.orders import OrderKey
 
@@ -124,9 +125,8 @@ class Orders:
 
         async def change(connection: AsyncConnection) -> pb.Order:
             order = await store.lock_order(connection, key)
-            note = canceled_note(_canceler(order), request.reason.strip())
             try:
-                after = call_off(order, note, self.clock.now(), current_call().principal.name)
+                after = call_off(order, _called_off(order, request.reason.strip()), self.clock.now())
             except OrderStateError as error:
                 raise precondition("ORDER_STATE", str(error), **named(order)) from None
             await store.finish_order(connection, after)
@@ -194,14 +194,12 @@ async def find_key(database: Database, written: str) -> OrderKey:
     return OrderKey(order.root_id, order.id)
 
 
-def _canceler(order: Order) -> str:
-    """Who cancels it, as its purchaser is told; of others' people no name."""
+def _called_off(order: Order, note: str) -> Cancellation:
     principal = current_call().principal
+    cause = CancelCause.PURCHASER if principal.organization_id == order.organization_id else CancelCause.SELLER
     if principal.kind == "service":
-        return "Farthing"
-    if principal.organization_id == order.organization_id:
-        return principal.name or "a member of the purchaser"
-    return "the seller"
+        cause = CancelCause.SERVICE
+    return Cancellation(cause, principal.name, note)
 
 
 def refused(order: Order, refusal: Refusal) -> Problem:

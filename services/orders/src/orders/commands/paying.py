@@ -20,8 +20,9 @@ from servicekit.scope import EVERYTHING
 
 from orders import events
 from orders.clients import Charged, TopUpMade, WalletClient, WalletUnansweredError
-from orders.domain.orders import Order, OrderState, Refusal, cancel, complete
-from orders.domain.payments import Step, call_off, may_be_called_off, next_step, not_offered_note, unpaid_note
+from orders.domain.cancellations import cancel_text
+from orders.domain.orders import CancelCause, Cancellation, Order, OrderState, Refusal, cancel, complete
+from orders.domain.payments import Step, call_off, may_be_called_off, next_step
 from orders.store import orders as store
 from orders.store.orders import OrderKey
 
@@ -97,7 +98,7 @@ class Paying:
             keys = await store.overdue_orders(connection, self.clock.now(), RESOLVE_BATCH)
         return sum([await self._cancel_overdue(key) for key in keys])
 
-    async def finish(self, key: OrderKey, answer: Charged | Refusal, note: str = "") -> Order:
+    async def finish(self, key: OrderKey, answer: Charged | Refusal, why: Cancellation | None = None) -> Order:
         """Writes wallet's answer, once: an order that is completed or canceled already stays as it is."""
         async with self.database.transaction(EVERYTHING) as connection:
             order = await store.lock_order(connection, key)
@@ -108,7 +109,7 @@ class Paying:
                 order = complete(order, answer.transaction_id, answer.posted_at)
                 event = events.order_completed(order)
             else:
-                order = cancel(order, answer, self.clock.now(), note)
+                order = cancel(order, answer, self.clock.now(), why)
                 event = events.order_canceled(order)
             await store.finish_order(connection, order)
             await outbox.add(connection, [event])
@@ -131,9 +132,10 @@ class Paying:
             async with self.database.transaction(EVERYTHING) as connection:
                 await store.note_top_up(connection, _key(order), answer.id, answer.checkout_url)
                 return await store.get_order(connection, _key(order))
+        if isinstance(answer, Cancellation):
+            return await self.finish(_key(order), Refusal("PAYMENT_REFUSED", answer.note), answer)
         log.info("an order cannot be paid this way", order=order.number, reason=answer.reason, message=answer.message)
-        note = not_offered_note(answer.reason, answer.message, order.payment_method)
-        return await self.finish(_key(order), answer, note)
+        return await self.finish(_key(order), answer, Cancellation(CancelCause.PAYMENT_NOT_OFFERED))
 
     async def _capture(self, order: Order) -> Order:
         """Completes an order whose money is here; where it cannot be, the order is canceled and the money stays."""
@@ -182,12 +184,12 @@ class Paying:
             # Paid or canceled since it was listed.
             if order.payment is None or not may_be_called_off(order) or order.payment.due_at > now:
                 return False
-            canceled = call_off(order, unpaid_note(order.payment.due_at), now)
+            canceled = call_off(order, Cancellation(CancelCause.NOT_PAID), now)
             await store.finish_order(connection, canceled)
             await outbox.add(connection, [events.order_canceled(canceled)])
             # Nobody called: the service itself did it.
             with serving(service_call("orders", "cancel_overdue_orders")):
-                await audit.record(connection, cancellation(order, canceled.cancel_note))
+                await audit.record(connection, cancellation(order, cancel_text(canceled, None)))
         count_finished(canceled)
         return True
 

@@ -12,8 +12,9 @@ from servicekit.problems import Problem, invalid, not_found, precondition, unava
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.convert.orders import proxies_from_messages
+from orders.domain.cancellations import CANNOT_SELL
 from orders.domain.catalogue import ProductType
-from orders.domain.orders import CANNOT_SELL, LONGEST_CHAIN, Order, OrderItem, OrderState, Payer
+from orders.domain.orders import LONGEST_CHAIN, Order, OrderItem, OrderState, Payer
 from orders.domain.pricing import Chain, NoPrice, OutOfRange, price_tiers
 from orders.store import catalogue as store
 from orders.store.catalogue import SoldSku

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
+from farthing.wallet.v1 import wallets_pb2
 from money.messages import money_to_message
 
 from orders.convert.catalogue import PRODUCT_TYPES
 from orders.convert.values import instant_from_message, instant_to_message
+from orders.domain.cancellations import cancel_text, told_reason
 from orders.domain.orders import (
+    CancelCause,
     CloudPhone,
     Margin,
     Order,
@@ -17,7 +20,6 @@ from orders.domain.orders import (
     Payment,
     PaymentMethod,
     Proxy,
-    cancel_text,
     margin_of,
 )
 from orders.domain.pricing import Tier, TierLine
@@ -36,6 +38,19 @@ _METHODS = {
     PaymentMethod.BANK_TRANSFER: orders_pb2.PAYMENT_METHOD_BANK_TRANSFER,
     PaymentMethod.PROVIDER: orders_pb2.PAYMENT_METHOD_PROVIDER,
     PaymentMethod.SANDBOX: orders_pb2.PAYMENT_METHOD_SANDBOX,
+}
+_CAUSES = {
+    CancelCause.PURCHASER: orders_pb2.OrderCancellation.CAUSE_PURCHASER,
+    CancelCause.SELLER: orders_pb2.OrderCancellation.CAUSE_SELLER,
+    CancelCause.SERVICE: orders_pb2.OrderCancellation.CAUSE_SERVICE,
+    CancelCause.NOT_PAID: orders_pb2.OrderCancellation.CAUSE_NOT_PAID,
+    CancelCause.PAYMENT_FAILED: orders_pb2.OrderCancellation.CAUSE_PAYMENT_FAILED,
+    CancelCause.PAYMENT_NOT_OFFERED: orders_pb2.OrderCancellation.CAUSE_PAYMENT_NOT_OFFERED,
+}
+_REFUSED = {
+    "INSUFFICIENT_CREDIT": orders_pb2.OrderCancellation.CAUSE_INSUFFICIENT_CREDIT,
+    "CHAIN_MISMATCH": orders_pb2.OrderCancellation.CAUSE_CHAIN_CHANGED,
+    "SELLER_CANNOT_SELL": orders_pb2.OrderCancellation.CAUSE_SELLER_CANNOT_SELL,
 }
 _METHOD_OF = {number: method for method, number in _METHODS.items()}
 
@@ -84,6 +99,7 @@ def order_to_message(order: Order, viewer_id: UUID | None) -> orders_pb2.Order:
         payment=_payment_to_message(order.payment),
         cloud_phone=_phone_to_message(order.phone),
         margin=_margin_to_message(margin_of(order, viewer_id), order.currency),
+        cancellation=_cancellation_to_message(order),
     )
 
 
@@ -95,6 +111,30 @@ def _payment_to_message(payment: Payment | None) -> orders_pb2.OrderPayment | No
         checkout_url=payment.checkout_url,
         due_at=instant_to_message(payment.due_at),
         received_at=instant_to_message(payment.received_at),
+    )
+
+
+def _cancellation_to_message(order: Order) -> orders_pb2.OrderCancellation | None:
+    ended, refusal = order.cancellation, order.refusal
+    if ended is not None:
+        called_off = ended.cause in (CancelCause.PURCHASER, CancelCause.SELLER, CancelCause.SERVICE)
+        return orders_pb2.OrderCancellation(
+            cause=_CAUSES[ended.cause],
+            # Of others' people no name.
+            person_name=ended.person_name if ended.cause is CancelCause.PURCHASER else "",
+            note=ended.note if called_off else "",
+            payment_failure=wallets_pb2.TopUpFailure.ValueType(ended.payment_failure),
+        )
+    if refusal is None:
+        return None
+    cause = _REFUSED[told_reason(refusal)]
+    if cause != orders_pb2.OrderCancellation.CAUSE_INSUFFICIENT_CREDIT:
+        return orders_pb2.OrderCancellation(cause=cause)
+    return orders_pb2.OrderCancellation(
+        cause=cause,
+        organization_id=str(refusal.organization_id),
+        needed=money_to_message(order.currency, refusal.needed_micros),
+        available=money_to_message(order.currency, refusal.available_micros),
     )
 
 

@@ -7,7 +7,7 @@ from farthing.wallet.v1 import holds_pb2, wallets_pb2
 from money.messages import money_from_message, money_to_message
 
 from orders.convert.values import instant_from_message
-from orders.domain.orders import Order, PaymentMethod, Refusal, charge_item
+from orders.domain.orders import CancelCause, Cancellation, Order, PaymentMethod, Refusal, charge_item
 from orders.domain.payments import Arrival
 
 _TOP_UP_METHODS = {
@@ -46,6 +46,11 @@ def refusal_from_message(message: wallets_pb2.ChargeRefusal) -> Refusal:
         available_micros=message.available_micros,
         needed_micros=message.needed_micros,
     )
+
+
+def payment_failure(top_up: wallets_pb2.TopUp) -> Cancellation:
+    """Why the order of a failed top-up is canceled."""
+    return Cancellation(CancelCause.PAYMENT_FAILED, note=top_up.failure_reason, payment_failure=top_up.failure)
 
 
 def top_up_of(order: Order, wallet_id: str) -> wallets_pb2.CreateTopUpRequest:

@@ -1,12 +1,10 @@
-"""An order, its states, and what may be said about a refused one."""
+"""An order, its states, and who may see what of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
-
-from money import format_money
 
 from orders.domain.catalogue import ProductType, Sku
 from orders.domain.pricing import Tier
@@ -93,6 +91,31 @@ class Refusal:
     needed_micros: int = 0
 
 
+class CancelCause(StrEnum):
+    """What ended an order that wallet did not refuse to charge."""
+
+    PURCHASER = "PURCHASER"
+    SELLER = "SELLER"
+    SERVICE = "SERVICE"
+    NOT_PAID = "NOT_PAID"
+    PAYMENT_FAILED = "PAYMENT_FAILED"
+    PAYMENT_NOT_OFFERED = "PAYMENT_NOT_OFFERED"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Why an order was canceled, for every reader.
+
+    `person_name` is who called it off, told of the purchaser's people alone. `note` is as that person, or wallet, put
+    it. `payment_failure` is a number of farthing.wallet.v1.TopUpFailure, which goes on to readers as it is.
+    """
+
+    cause: CancelCause
+    person_name: str = ""
+    note: str = ""
+    payment_failure: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
     """A payment from outside: a top-up earmarked for the order.
@@ -129,8 +152,8 @@ class Order:
     """What was bought, by whom, and what became of it.
 
     `tiers` run from the purchaser up; a reader may hold fewer than there are, since nobody sees its seller's. Those of
-    a cloud phone are the sums of its fees, as one line. `cancel_note` says in words for every reader why it was
-    canceled, where wallet's refusal does not; `canceled_by` is a person's name.
+    a cloud phone are the sums of its fees, as one line. `cancellation` says why it was canceled where wallet's
+    refusal of the charge does not.
     """
 
     root_id: UUID
@@ -152,8 +175,7 @@ class Order:
     payment_method: PaymentMethod = PaymentMethod.BALANCE
     payment: Payment | None = None
     phone: CloudPhone | None = None
-    cancel_note: str = ""
-    canceled_by: str = ""
+    cancellation: Cancellation | None = None
 
     @property
     def own_tier(self) -> Tier:
@@ -171,13 +193,13 @@ def complete(order: Order, transaction_id: UUID, paid_at: datetime) -> Order:
     return replace(_moved(order, OrderState.COMPLETED), transaction_id=transaction_id, paid_at=paid_at)
 
 
-def cancel(order: Order, refusal: Refusal, canceled_at: datetime, note: str = "") -> Order:
-    """The order, not to be paid; `note` says why, where the refusal itself does not.
+def cancel(order: Order, refusal: Refusal, canceled_at: datetime, cancellation: Cancellation | None = None) -> Order:
+    """The order, not to be paid; `cancellation` says why, where it was not the charge that was refused.
 
     Raises OrderStateError unless it waits for its payment.
     """
     moved = _moved(order, OrderState.CANCELED)
-    return replace(moved, refusal=refusal, canceled_at=canceled_at, cancel_note=note)
+    return replace(moved, refusal=refusal, canceled_at=canceled_at, cancellation=cancellation)
 
 
 def _moved(order: Order, state: OrderState) -> Order:
@@ -190,24 +212,6 @@ def charge_item(items: Iterable[OrderItem]) -> str:
     """What the wallet's line says the order was for: its products, each once, in their order."""
     text = ", ".join(dict.fromkeys(item.product_name for item in items))
     return text if len(text) <= _ITEM_LENGTH else text[: _ITEM_LENGTH - 1] + "…"
-
-
-CANNOT_SELL = (
-    "This purchase cannot be made at the moment: your seller cannot sell it right now. "
-    "Nothing was charged. Try again later, or ask your seller."
-)
-"""All that a buyer learns where something is wrong above its own tier."""
-
-CANNOT_SELL_WHEN_PAID = (
-    "Your seller could not sell this any more when the payment arrived. The money is on the purchaser's balance. "
-    "Order again later from it, or ask your seller."
-)
-"""The same, of an order whose payment came from outside."""
-
-CHAIN_CHANGED = (
-    "Your place among your sellers changed while the order was being paid. "
-    "Nothing was charged. Place the order again in a moment."
-)
 
 
 def as_seen_by_purchaser(order: Order) -> Order:
@@ -225,56 +229,6 @@ def _refusal_for_purchaser(order: Order) -> Refusal | None:
     if refusal is None or refusal.organization_id == order.organization_id:
         return refusal
     return Refusal(refusal.reason)
-
-
-def told_reason(refusal: Refusal) -> str:
-    """The reason code for a reader: a name of farthing.errors.v1.ErrorReason without its prefix.
-
-    The refusal is as that reader may see it: without organization and wallet where they are not its to see.
-    """
-    if refusal.reason == "CHAIN_MISMATCH":
-        return refusal.reason
-    if refusal.reason == "INSUFFICIENT_CREDIT" and refusal.organization_id is not None:
-        return refusal.reason
-    return "SELLER_CANNOT_SELL"
-
-
-def cancel_reason(order: Order) -> str:
-    """The reason code of a refused order for its reader; empty where it was not refused."""
-    if order.refusal is None:
-        return ""
-    return order.refusal.reason if order.cancel_note else told_reason(order.refusal)
-
-
-def told_text(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
-    """Why the order was refused, in words for a member of `viewer_id` (None: one of our services)."""
-    arrived = order.payment is not None and order.payment.received_at is not None
-    match told_reason(refusal):
-        case "INSUFFICIENT_CREDIT":
-            kept = "The money that arrived is on the purchaser's balance." if arrived else "Nothing was charged."
-            return (
-                f"{_whose_wallet(order, refusal, viewer_id)} lacks credit: "
-                f"{format_money(refusal.needed_micros, order.currency)} needed, "
-                f"{format_money(refusal.available_micros, order.currency)} available. "
-                f"{kept} Top it up, then order again."
-            )
-        case "CHAIN_MISMATCH":
-            return CHAIN_CHANGED if not arrived else CANNOT_SELL_WHEN_PAID
-        case _:
-            return CANNOT_SELL if not arrived else CANNOT_SELL_WHEN_PAID
-
-
-def cancel_text(order: Order, viewer_id: UUID | None) -> str:
-    """Why the order was canceled, in words for a member of `viewer_id`; empty where it was not."""
-    if order.cancel_note or order.refusal is None:
-        return order.cancel_note
-    return told_text(order, order.refusal, viewer_id)
-
-
-def _whose_wallet(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
-    if refusal.organization_id == viewer_id:
-        return "Your wallet"
-    return "The purchaser's wallet" if refusal.organization_id == order.organization_id else "A reseller's wallet"
 
 
 @dataclass(frozen=True, slots=True)

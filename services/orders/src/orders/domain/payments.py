@@ -1,11 +1,11 @@
 """An order that is paid from outside: what is to be asked of wallet next, and what the money's arrival changes."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from orders.domain.orders import Order, OrderState, OrderStateError, PaymentMethod
+from orders.domain.orders import Cancellation, Order, OrderState, OrderStateError
 
 
 class Step(StrEnum):
@@ -71,11 +71,11 @@ def may_be_called_off(order: Order) -> bool:
     return order.state is OrderState.PENDING_PAYMENT and order.payment is not None and order.payment.received_at is None
 
 
-def call_off(order: Order, note: str, at: datetime, by: str = "") -> Order:
-    """The order, not to be paid any more; `note` says why. OrderStateError unless it may be called off."""
+def call_off(order: Order, cancellation: Cancellation, at: datetime) -> Order:
+    """The order, not to be paid any more. OrderStateError unless it may be called off."""
     if not may_be_called_off(order):
         raise OrderStateError(why_not_called_off(order))
-    return replace(order, state=OrderState.CANCELED, cancel_note=note, canceled_at=at, canceled_by=by)
+    return replace(order, state=OrderState.CANCELED, cancellation=cancellation, canceled_at=at)
 
 
 def why_not_called_off(order: Order) -> str:
@@ -89,30 +89,3 @@ def why_not_called_off(order: Order) -> str:
     if order.state is OrderState.RUNNING:
         return f"Order {order.number} is a cloud phone that is on; power it down to end the order."
     return f"Order {order.number} is paid; its seller can refund it."
-
-
-def canceled_note(name: str, reason: str) -> str:
-    """Who canceled the order, and why, in words."""
-    return f"Canceled by {name}: {reason}" if reason else f"Canceled by {name}."
-
-
-def unpaid_note(due_at: datetime) -> str:
-    """That the order was not paid in time, in words."""
-    due = due_at.astimezone(UTC)
-    return f"Not paid by {due.day} {due:%B %Y, %H:%M} UTC."
-
-
-def failed_note(why: str) -> str:
-    """That the payment failed, in words."""
-    return f"The payment failed: {why}" if why else "The payment failed."
-
-
-def not_offered_note(reason: str, message: str, method: PaymentMethod) -> str:
-    """Why no payment could be begun, in words. Of what wallet says, only what is about the buyer's own payment."""
-    if reason == "PAYMENT_REFUSED":
-        return failed_note(message)
-    way = {PaymentMethod.BANK_TRANSFER: "by bank transfer", PaymentMethod.SANDBOX: "in the sandbox"}
-    return (
-        f"Your seller takes no payment {way.get(method, 'through a payment provider')} for this order at the moment. "
-        "Nothing was charged. Order again and pay another way, or ask your seller."
-    )

@@ -19,7 +19,8 @@ from servicekit.scope import EVERYTHING
 
 from orders.convert.orders import order_to_message
 from orders.convert.search import filter_from_message, order_order_from_number
-from orders.domain.orders import Order, OrderState, cancel_text
+from orders.domain.cancellations import cancel_text
+from orders.domain.orders import Order, OrderState
 from orders.domain.search import OrderFilter, OrderOrder, Place
 from orders.rpc.reads import Reads, without_page
 from orders.store import listing, search, walks

@@ -109,7 +109,7 @@ async def find_totals(connection: AsyncConnection, search: Search, viewer_id: UU
 
 _EXPORTED = f"""
     SELECT o.id, o.number, o.created_at, o.paid_at, o.type, o.state, o.payer_name, o.payer_email, o.payment_method,
-           o.currency, o.total_micros, o.refunded_micros, o.cloud_phone_id, o.cancel_note,
+           o.currency, o.total_micros, o.refunded_micros, o.cloud_phone_id,
            buyer.name AS organization_name, seller.name AS seller_name, i.products, i.quantity,
            side.net, side.tax, side.sells, side.revenue, side.cost
     FROM unnest(CAST(:key_roots AS uuid[]), CAST(:key_ids AS uuid[])) WITH ORDINALITY AS k(root_id, id, position)

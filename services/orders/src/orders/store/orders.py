@@ -67,7 +67,8 @@ _FINISH = text("""
            canceled_at = :canceled_at, refusal_reason = :refusal_reason, refusal_message = :refusal_message,
            refusal_organization_id = :refusal_organization_id, refusal_wallet_id = :refusal_wallet_id,
            refusal_available_micros = :refusal_available_micros, refusal_needed_micros = :refusal_needed_micros,
-           cancel_note = :cancel_note, canceled_by = :canceled_by
+           cancel_cause = :cancel_cause, canceled_by = :canceled_by, cancel_note = :cancel_note,
+           cancel_failure = :cancel_failure
     WHERE root_id = :root_id AND id = :id AND state = 'PENDING_PAYMENT'
 """)
 # The question is answered, and its lease over.
@@ -267,7 +268,7 @@ async def keep_payment(connection: AsyncConnection, key: OrderKey, kept_at: date
 
 async def finish_order(connection: AsyncConnection, order: Order) -> bool:
     """Writes that the order is completed or canceled; False where it was one of them before."""
-    refusal = order.refusal
+    refusal, ended = order.refusal, order.cancellation
     row = {
         "root_id": order.root_id,
         "id": order.id,
@@ -281,8 +282,10 @@ async def finish_order(connection: AsyncConnection, order: Order) -> bool:
         "refusal_wallet_id": refusal.wallet_id if refusal else None,
         "refusal_available_micros": refusal.available_micros if refusal else None,
         "refusal_needed_micros": refusal.needed_micros if refusal else None,
-        "cancel_note": order.cancel_note or None,
-        "canceled_by": order.canceled_by,
+        "cancel_cause": ended.cause.value if ended else None,
+        "canceled_by": ended.person_name if ended else "",
+        "cancel_note": ended.note if ended else "",
+        "cancel_failure": ended.payment_failure if ended else 0,
     }
     return (await connection.execute(_FINISH, row)).rowcount == 1
 

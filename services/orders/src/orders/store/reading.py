@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.domain.catalogue import ProductType, Sku
 from orders.domain.orders import (
+    CancelCause,
+    Cancellation,
     CloudPhone,
     Order,
     OrderItem,
@@ -28,8 +30,8 @@ COLUMNS = """
     refusal_organization_id, refusal_wallet_id, refusal_available_micros, refusal_needed_micros,
     refusal_organization_id IS NOT NULL AND sees(refusal_organization_id) AS refusal_seen,
     refunded_micros, payment_token, payment_due_at, top_up_id, checkout_url, payment_received_at, received_micros,
-    hold_id, payment_kept_at, top_up_ended_at, cancel_note, canceled_by, cloud_phone_id, cloud_phone_name,
-    powered_up_at, powered_down_at, fee_count
+    hold_id, payment_kept_at, top_up_ended_at, cancel_cause, canceled_by, cancel_note, cancel_failure,
+    cloud_phone_id, cloud_phone_name, powered_up_at, powered_down_at, fee_count
 """
 """What `read_orders` needs of each row of `orders`.
 
@@ -128,8 +130,7 @@ def _order(head: RowMapping, items: tuple[OrderItem, ...], tiers: tuple[Tier, ..
         payment_method=PaymentMethod(head["payment_method"]),
         payment=_payment(head),
         phone=_phone(head),
-        cancel_note=head["cancel_note"] or "",
-        canceled_by=head["canceled_by"],
+        cancellation=_cancellation(head),
     )
 
 
@@ -159,6 +160,13 @@ def _phone(head: RowMapping) -> CloudPhone | None:
         powered_down_at=head["powered_down_at"],
         fee_count=head["fee_count"],
     )
+
+
+def _cancellation(head: RowMapping) -> Cancellation | None:
+    if head["cancel_cause"] is None:
+        return None
+    cause = CancelCause(head["cancel_cause"])
+    return Cancellation(cause, head["canceled_by"], head["cancel_note"], head["cancel_failure"])
 
 
 def _refusal(head: RowMapping) -> Refusal | None:

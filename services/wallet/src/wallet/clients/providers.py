@@ -8,6 +8,7 @@ from uuid import UUID
 from money import Money
 
 from wallet.domain.payments import PaymentAccount
+from wallet.domain.top_ups import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,10 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The money will not come; `reason` is for people."""
+    """The money will not come; `reason` is for people, in English or as the provider says it."""
 
     reason: str
+    failure: Failure = Failure.DECLINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class PaymentFailed:
 
     top_up_id: UUID
     reason: str
+    failure: Failure
     is_end_of_checkout: bool
 
 

@@ -1,6 +1,7 @@
 """A pretended provider, for development: the token alone says what happens."""
 
 from wallet.clients.providers import Collected, Declined, Outcome, Payment, Pending
+from wallet.domain.top_ups import Failure
 
 
 class Sandbox:
@@ -17,9 +18,9 @@ class Sandbox:
         return Collected(f"sandbox-{payment.top_up_id}")
 
     async def cancel(self, payment: Payment) -> Outcome:
-        return (
-            Declined("The payment was called off.") if payment.token == "sandbox_late" else await self.status(payment)
-        )
+        if payment.token == "sandbox_late":
+            return Declined("The payment was called off.", Failure.CANCELED)
+        return await self.status(payment)
 
     def accepts(self, token: str) -> bool:
         return token in ("", "sandbox_ok", "sandbox_declined", "sandbox_late")

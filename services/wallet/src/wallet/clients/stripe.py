@@ -35,6 +35,7 @@ from wallet.clients.providers import (
 )
 from wallet.clients.secret_files import SecretFiles
 from wallet.domain.payments import PaymentAccount
+from wallet.domain.top_ups import Failure
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -45,6 +46,13 @@ REQUEST_TIMEOUT_S = 8.0
 TOLERANCE_S = 300
 # Of an id of Stripe's (https://docs.stripe.com/upgrades).
 _ID_MAX = 255
+_FAILURES = {
+    "insufficient_funds": Failure.INSUFFICIENT_FUNDS,
+    "expired_card": Failure.CARD_EXPIRED,
+    "authentication_required": Failure.AUTHENTICATION_REQUIRED,
+    "payment_intent_authentication_failure": Failure.AUTHENTICATION_REQUIRED,
+}
+_LEFT = "The checkout page was left without a payment."
 # Where Stripe's smallest unit is not that of ISO 4217 (https://docs.stripe.com/currencies).
 _EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0, "MRU": 2}
 
@@ -89,7 +97,7 @@ class Stripe:
     async def begin(self, payment: Payment) -> Outcome:
         minor = to_minor(payment.amount)
         if payment.account is None or minor is None:
-            return Declined("The amount is finer than a card can pay.")
+            return Declined("The amount is finer than a card can pay.", Failure.METHOD_UNUSABLE)
         currency = payment.amount.currency.lower()
         if payment.method:
             return await self._collect(payment, payment.account, minor, currency)
@@ -216,7 +224,10 @@ class Stripe:
         try:
             return await self._call(account, ask)
         except stripe.CardError as error:
-            return Declined(error.user_message or "The card was declined.")
+            return Declined(
+                error.user_message or "The card was declined.",
+                _why(error.code, getattr(error.error, "decline_code", None)),
+            )
         except (stripe.APIConnectionError, stripe.RateLimitError, stripe.IdempotencyError) as error:
             log.warning("Stripe did not answer", payment_account_id=str(account.id), error=type(error).__name__)
             return Pending()
@@ -260,7 +271,7 @@ def _of_session(session: Any) -> Outcome:
     if session.payment_status == "paid":
         return Collected(_id(session.payment_intent) or session.id)
     if session.status == "expired":
-        return Declined("The checkout page was left without a payment.")
+        return Declined(_LEFT, Failure.CHECKOUT_ABANDONED)
     return Pending(session.id, session.url or "", datetime.fromtimestamp(session.expires_at, UTC))
 
 
@@ -268,8 +279,18 @@ def _of_intent(intent: Any) -> Outcome:
     if intent.status == "succeeded":
         return Collected(intent.id)
     if intent.status in ("canceled", "requires_payment_method", "requires_action", "requires_confirmation"):
-        return Declined("The payment method asks for its owner, or was declined.")
+        error = getattr(intent, "last_payment_error", None)
+        why = _why(getattr(error, "code", None), getattr(error, "decline_code", None))
+        if intent.status in ("requires_action", "requires_confirmation"):
+            why = Failure.AUTHENTICATION_REQUIRED
+        return Declined("The payment method asks for its owner, or was declined.", why)
     return Pending(intent.id)
+
+
+def _why(code: Any, decline_code: Any) -> Failure:
+    """What Stripe's codes say: https://docs.stripe.com/error-codes, https://docs.stripe.com/declines/codes."""
+    said = (each for each in (decline_code, code) if isinstance(each, str))
+    return next((_FAILURES[each] for each in said if each in _FAILURES), Failure.DECLINED)
 
 
 def _fact(kind: str, thing: dict[str, Any]) -> WebhookFact | None:
@@ -290,13 +311,14 @@ def _fact(kind: str, thing: dict[str, Any]) -> WebhookFact | None:
     if kind == "payment_intent.succeeded":
         return _succeeded(top_up_id, thing, "amount_received", thing["id"])
     if kind == "checkout.session.expired":
-        return PaymentFailed(top_up_id, "The checkout page was left without a payment.", is_end_of_checkout=True)
+        return PaymentFailed(top_up_id, _LEFT, Failure.CHECKOUT_ABANDONED, is_end_of_checkout=True)
     if kind == "checkout.session.async_payment_failed":
-        return PaymentFailed(top_up_id, "The payment was declined.", is_end_of_checkout=True)
+        return PaymentFailed(top_up_id, "The payment was declined.", Failure.DECLINED, is_end_of_checkout=True)
     if kind in ("payment_intent.payment_failed", "payment_intent.canceled"):
         error = _mapping(thing.get("last_payment_error") or {})
         reason = _text(error.get("message") or "The payment was declined.")
-        return PaymentFailed(top_up_id, reason, is_end_of_checkout=False)
+        why = _why(error.get("code"), error.get("decline_code"))
+        return PaymentFailed(top_up_id, reason, why, is_end_of_checkout=False)
     return None
 
 

@@ -28,6 +28,7 @@ from wallet.convert.organizations import changed, check_organization, draft, mas
 from wallet.convert.refusals import refusals_told
 from wallet.domain import organizations as rules
 from wallet.domain.refusals import Actor, Refused
+from wallet.domain.top_ups import Failure
 from wallet.domain.wallets import check_empty
 from wallet.events.organizations import organization_created, organization_updated
 from wallet.events.top_ups import top_up_failed
@@ -224,7 +225,7 @@ async def _replace_wallets(connection: AsyncConnection, before: Organization, af
                     f"a payment for the {wallet.currency} wallet of '{before.domain}' is under way; repeat in a"
                     " moment, and bring the wallet to zero then",
                 )
-            abandoned = await top_ups.abandon(connection, wallet, MOVED)
+            abandoned = await top_ups.abandon(connection, wallet, Failure.SELLER_CHANGED, MOVED)
             failed_at = await top_ups.now(connection)
             await outbox.add(connection, [top_up_failed(top_up, failed_at) for top_up in abandoned])
         await wallets.close(connection, opened)

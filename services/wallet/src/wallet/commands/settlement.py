@@ -18,7 +18,7 @@ from wallet.domain import top_ups as rules
 from wallet.domain.balance_rules import after_failure, calmed
 from wallet.domain.holds import Portion, Wanted
 from wallet.domain.refusals import Refused
-from wallet.domain.top_ups import Method, State, TopUp
+from wallet.domain.top_ups import Failure, Method, State, TopUp
 from wallet.events.top_ups import top_up_failed, top_up_settled
 from wallet.store import balance_rules, top_ups, wallets
 from wallet.store.holds import hold_in
@@ -86,9 +86,9 @@ async def _hold(connection: AsyncConnection, top_up: TopUp, order_id: UUID) -> U
     return held.id
 
 
-async def fail(connection: AsyncConnection, top_up: TopUp, reason: str) -> TopUp:
+async def fail(connection: AsyncConnection, top_up: TopUp, failure: Failure, reason: str) -> TopUp:
     """The money will not come; `reason` is for people. Whoever called it off need not be told."""
-    failed = rules.fail(top_up, reason)
+    failed = rules.fail(top_up, failure, reason)
     await top_ups.save(connection, failed)
     now = await top_ups.now(connection)
     next_attempt_at = await _try_again(connection, failed, now) if failed.automatic else None

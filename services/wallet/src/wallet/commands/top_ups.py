@@ -34,7 +34,7 @@ from wallet.convert.refusals import refusals_told
 from wallet.convert.top_ups import method_from_number, top_up_to_message
 from wallet.domain import top_ups as rules
 from wallet.domain.refusals import Refused
-from wallet.domain.top_ups import Method, State, TopUp
+from wallet.domain.top_ups import Failure, Method, State, TopUp
 from wallet.domain.wallets import Wallet
 from wallet.store import payments, top_ups, wallets
 
@@ -44,6 +44,7 @@ log = structlog.get_logger()
 _AS_PENDING: dict[str, Any] = {
     "state": State.PENDING,
     "reference": "",
+    "failure": None,
     "failure_reason": "",
     "transaction_id": None,
     "settled_at": None,
@@ -134,7 +135,7 @@ async def cancel_top_up(
             top_up = replace(top_up, cancel_reason=request.reason)
             await top_ups.call_off(connection, top_up, LOOK_AFTER)
             if top_up.method is Method.MANUAL:
-                top_up = await fail(connection, top_up, request.reason)
+                top_up = await fail(connection, top_up, Failure.CANCELED, request.reason)
         return top_up_to_message(top_up)
 
     await once(database, found.root_id, request, wallets_pb2.TopUp, change)
@@ -246,15 +247,15 @@ async def _ask(providers: Providers, top_up: TopUp, payment: Payment, *, again: 
             # It may have collected before: only the provider can say.
             log.error("a payment under way cannot be asked about", top_up_id=str(top_up.id), error=str(error))
             return Pending()
-        return Declined(f"The payment cannot be made: {error}.")
+        return Declined(f"The payment cannot be made: {error}.", Failure.METHOD_UNUSABLE)
 
 
 async def _apply(connection: AsyncConnection, top_up: TopUp, outcome: Outcome) -> TopUp:
     match outcome:
         case Collected(reference):
             return await settle(connection, top_up, reference)
-        case Declined(reason):
-            return await fail(connection, top_up, reason)
+        case Declined(reason, failure):
+            return await fail(connection, top_up, failure, reason)
         case Pending(reference, checkout_url, checkout_expires_at):
             deferred = replace(
                 top_up,

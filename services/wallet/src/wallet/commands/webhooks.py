@@ -122,7 +122,7 @@ async def _failed(connection: AsyncConnection, account: PaymentAccount, fact: Pa
     if top_up.payment_method_id is None and not fact.is_end_of_checkout:
         # A card was declined on the checkout page; the buyer may try another.
         return False
-    await fail(connection, top_up, fact.reason)
+    await fail(connection, top_up, fact.failure, fact.reason)
     return True
 
 

@@ -3,7 +3,7 @@
 from farthing.wallet.v1 import wallets_pb2
 from money.messages import money_to_message
 
-from wallet.domain.top_ups import Method, State, TopUp
+from wallet.domain.top_ups import Failure, Method, State, TopUp
 
 _METHODS = {
     Method.MANUAL: wallets_pb2.TOP_UP_METHOD_MANUAL,
@@ -16,6 +16,16 @@ _STATES = {
     State.PENDING: wallets_pb2.TopUp.STATE_PENDING,
     State.SETTLED: wallets_pb2.TopUp.STATE_SETTLED,
     State.FAILED: wallets_pb2.TopUp.STATE_FAILED,
+}
+_FAILURES = {
+    Failure.DECLINED: wallets_pb2.TOP_UP_FAILURE_DECLINED,
+    Failure.INSUFFICIENT_FUNDS: wallets_pb2.TOP_UP_FAILURE_INSUFFICIENT_FUNDS,
+    Failure.CARD_EXPIRED: wallets_pb2.TOP_UP_FAILURE_CARD_EXPIRED,
+    Failure.AUTHENTICATION_REQUIRED: wallets_pb2.TOP_UP_FAILURE_AUTHENTICATION_REQUIRED,
+    Failure.CHECKOUT_ABANDONED: wallets_pb2.TOP_UP_FAILURE_CHECKOUT_ABANDONED,
+    Failure.METHOD_UNUSABLE: wallets_pb2.TOP_UP_FAILURE_METHOD_UNUSABLE,
+    Failure.SELLER_CHANGED: wallets_pb2.TOP_UP_FAILURE_SELLER_CHANGED,
+    Failure.CANCELED: wallets_pb2.TOP_UP_FAILURE_CANCELED,
 }
 
 
@@ -45,6 +55,8 @@ def top_up_to_message(top_up: TopUp) -> wallets_pb2.TopUp:
         automatic=top_up.automatic,
     )
     message.created_at.FromDatetime(top_up.created_at)
+    if top_up.failure is not None:
+        message.failure = _FAILURES[top_up.failure]
     if top_up.settled_at is not None:
         message.settled_at.FromDatetime(top_up.settled_at)
     if top_up.state is State.PENDING and top_up.checkout_url and not top_up.cancel_reason:

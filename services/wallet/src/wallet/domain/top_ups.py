@@ -29,6 +29,19 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Failure(StrEnum):
+    """Why a top-up failed."""
+
+    DECLINED = "declined"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    CARD_EXPIRED = "card_expired"
+    AUTHENTICATION_REQUIRED = "authentication_required"
+    CHECKOUT_ABANDONED = "checkout_abandoned"
+    METHOD_UNUSABLE = "method_unusable"
+    SELLER_CHANGED = "seller_changed"
+    CANCELED = "canceled"
+
+
 @dataclass(frozen=True, slots=True)
 class TopUp:
     """Money asked for by a buyer, to be paid to the seller that holds the wallet.
@@ -53,6 +66,7 @@ class TopUp:
     state: State = State.PENDING
     deferred: bool = False
     reference: str = ""
+    failure: Failure | None = None
     failure_reason: str = ""
     transaction_id: UUID | None = None
     settled_at: datetime | None = None
@@ -125,6 +139,7 @@ def settle(top_up: TopUp, reference: str, transaction_id: UUID, at: datetime, *,
         top_up,
         state=State.SETTLED,
         reference=reference,
+        failure=None,
         failure_reason="",
         transaction_id=transaction_id,
         settled_at=at,
@@ -132,12 +147,14 @@ def settle(top_up: TopUp, reference: str, transaction_id: UUID, at: datetime, *,
     )
 
 
-def fail(top_up: TopUp, reason: str) -> TopUp:
+def fail(top_up: TopUp, failure: Failure, reason: str) -> TopUp:
     """The money will not come; `reason` is for people, unless it was called off for another. Refuses
     TOP_UP_NOT_PENDING."""
     if top_up.state is not State.PENDING:
         raise not_pending(top_up)
-    return replace(top_up, state=State.FAILED, failure_reason=top_up.cancel_reason or reason)
+    if top_up.cancel_reason:
+        failure, reason = Failure.CANCELED, top_up.cancel_reason
+    return replace(top_up, state=State.FAILED, failure=failure, failure_reason=reason)
 
 
 def not_pending(top_up: TopUp) -> Refused:

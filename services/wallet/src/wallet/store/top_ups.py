@@ -8,14 +8,25 @@ from money import Money
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from wallet.domain.top_ups import Method, State, TopUp
+from wallet.domain.top_ups import Failure, Method, State, TopUp
 from wallet.domain.wallets import Wallet
 
-# The numbers of farthing.wallet.v1.TopUpMethod and TopUp.State.
+# The numbers of farthing.wallet.v1.TopUpMethod, TopUp.State and TopUpFailure.
 _METHODS = {Method.MANUAL: 1, Method.SANDBOX: 2, Method.PROVIDER: 3, Method.VOUCHER: 4}
 _STATES = {State.PENDING: 1, State.SETTLED: 2, State.FAILED: 3}
+_FAILURES = {
+    Failure.DECLINED: 1,
+    Failure.INSUFFICIENT_FUNDS: 2,
+    Failure.CARD_EXPIRED: 3,
+    Failure.AUTHENTICATION_REQUIRED: 4,
+    Failure.CHECKOUT_ABANDONED: 5,
+    Failure.METHOD_UNUSABLE: 6,
+    Failure.SELLER_CHANGED: 7,
+    Failure.CANCELED: 8,
+}
 _METHOD_OF = {number: method for method, number in _METHODS.items()}
 _STATE_OF = {number: state for state, number in _STATES.items()}
+_FAILURE_OF = {number: failure for failure, number in _FAILURES.items()}
 
 _ADD = text(
     "INSERT INTO top_ups (root_id, id, wallet_id, organization_id, seller_id, amount_micros, currency, method, state,"
@@ -29,7 +40,7 @@ _NOW = text("SELECT farthing_now()")
 _FIND = text("SELECT * FROM top_ups WHERE id = :id")
 _LOCK = text("SELECT * FROM top_ups WHERE root_id = :root_id AND id = :id FOR NO KEY UPDATE")
 _SAVE = text(
-    "UPDATE top_ups SET state = :state, reference = :reference, failure_reason = :failure_reason,"
+    "UPDATE top_ups SET state = :state, reference = :reference, failure = :failure, failure_reason = :failure_reason,"
     " transaction_id = :transaction_id, settled_at = :settled_at, hold_id = :hold_id, due_at = NULL"
     " WHERE root_id = :root_id AND id = :id"
 )
@@ -58,7 +69,7 @@ _UNDER_WAY = text(
     " AND state = 1 AND method <> 1)"
 )
 _ABANDON = text(
-    "UPDATE top_ups SET state = 3, failure_reason = :reason, due_at = NULL"
+    "UPDATE top_ups SET state = 3, failure = :failure, failure_reason = :reason, due_at = NULL"
     " WHERE root_id = :root_id AND wallet_id = :wallet_id AND state = 1 RETURNING *"
 )
 _PAGE = text(
@@ -120,6 +131,7 @@ async def save(connection: AsyncConnection, top_up: TopUp) -> None:
             "id": top_up.id,
             "state": _STATES[top_up.state],
             "reference": top_up.reference,
+            "failure": None if top_up.failure is None else _FAILURES[top_up.failure],
             "failure_reason": top_up.failure_reason,
             "transaction_id": top_up.transaction_id,
             "settled_at": top_up.settled_at,
@@ -171,9 +183,9 @@ async def payment_under_way(connection: AsyncConnection, wallet: Wallet) -> bool
     return bool((await connection.execute(_UNDER_WAY, values)).scalar_one())
 
 
-async def abandon(connection: AsyncConnection, wallet: Wallet, reason: str) -> list[TopUp]:
+async def abandon(connection: AsyncConnection, wallet: Wallet, failure: Failure, reason: str) -> list[TopUp]:
     """Fails what is pending on a locked wallet, and gives it."""
-    values = {"root_id": wallet.root_id, "wallet_id": wallet.id, "reason": reason}
+    values = {"root_id": wallet.root_id, "wallet_id": wallet.id, "failure": _FAILURES[failure], "reason": reason}
     return [_read(row) for row in await connection.execute(_ABANDON, values)]
 
 
@@ -199,6 +211,7 @@ def _read(row: Row[Any]) -> TopUp:
         state=_STATE_OF[row.state],
         deferred=row.deferred,
         reference=row.reference,
+        failure=None if row.failure is None else _FAILURE_OF[row.failure],
         failure_reason=row.failure_reason,
         transaction_id=row.transaction_id,
         settled_at=row.settled_at,

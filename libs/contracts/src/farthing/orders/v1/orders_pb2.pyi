@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from farthing.export.v1 import export_pb2 as _export_pb2
 from farthing.orders.v1 import catalogue_pb2 as _catalogue_pb2
+from farthing.wallet.v1 import wallets_pb2 as _wallets_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -155,6 +156,7 @@ class Order(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     CLOUD_PHONE_FIELD_NUMBER: _builtins.int
     MARGIN_FIELD_NUMBER: _builtins.int
+    CANCELLATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     number: _builtins.str
     """For people, such as `FA-261123-7K3M9Q2X`; unique."""
@@ -169,7 +171,7 @@ class Order(_message.Message):
     transaction_id: _builtins.str
     """The ledger's transaction, where COMPLETED."""
     cancel_reason: _builtins.str
-    """Where CANCELED."""
+    """Where CANCELED: why, in English. See `cancellation`."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderItem]: ...
     @_builtins.property
@@ -206,6 +208,10 @@ class Order(_message.Message):
     def margin(self) -> Global___OrderMargin:
         """What the caller's organization makes of it as a seller, less refunds; unset where it sells none of it."""
 
+    @_builtins.property
+    def cancellation(self) -> Global___OrderCancellation:
+        """Where CANCELED."""
+
     def __init__(
         self,
         *,
@@ -232,14 +238,108 @@ class Order(_message.Message):
         payment: Global___OrderPayment | None = ...,
         cloud_phone: Global___CloudPhone | None = ...,
         margin: Global___OrderMargin | None = ...,
+        cancellation: Global___OrderCancellation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["canceled_at", b"canceled_at", "cloud_phone", b"cloud_phone", "created_at", b"created_at", "margin", b"margin", "net", b"net", "paid_at", b"paid_at", "payment", b"payment", "refunded", b"refunded", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canceled_at", b"canceled_at", "cancellation", b"cancellation", "cloud_phone", b"cloud_phone", "created_at", b"created_at", "margin", b"margin", "net", b"net", "paid_at", b"paid_at", "payment", b"payment", "refunded", b"refunded", "tax", b"tax", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "canceled_at", b"canceled_at", "cloud_phone", b"cloud_phone", "created_at", b"created_at", "id", b"id", "items", b"items", "margin", b"margin", "net", b"net", "number", b"number", "organization_id", b"organization_id", "paid_at", b"paid_at", "paying_user_email", b"paying_user_email", "paying_user_name", b"paying_user_name", "payment", b"payment", "payment_method", b"payment_method", "refunded", b"refunded", "seller_id", b"seller_id", "state", b"state", "tax", b"tax", "tiers", b"tiers", "total", b"total", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "canceled_at", b"canceled_at", "cancellation", b"cancellation", "cloud_phone", b"cloud_phone", "created_at", b"created_at", "id", b"id", "items", b"items", "margin", b"margin", "net", b"net", "number", b"number", "organization_id", b"organization_id", "paid_at", b"paid_at", "paying_user_email", b"paying_user_email", "paying_user_name", b"paying_user_name", "payment", b"payment", "payment_method", b"payment_method", "refunded", b"refunded", "seller_id", b"seller_id", "state", b"state", "tax", b"tax", "tiers", b"tiers", "total", b"total", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class OrderCancellation(_message.Message):
+    """Why an order was canceled, to be said in any language."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Cause:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OrderCancellation._Cause.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CAUSE_UNSPECIFIED: OrderCancellation._Cause.ValueType  # 0
+        """Not a cause."""
+        CAUSE_PURCHASER: OrderCancellation._Cause.ValueType  # 1
+        """One of the purchaser's people called it off: `person_name`."""
+        CAUSE_SELLER: OrderCancellation._Cause.ValueType  # 2
+        """Somebody who sells it called it off."""
+        CAUSE_SERVICE: OrderCancellation._Cause.ValueType  # 3
+        """One of our services called it off."""
+        CAUSE_NOT_PAID: OrderCancellation._Cause.ValueType  # 4
+        """It was not paid by `OrderPayment.due_at`."""
+        CAUSE_PAYMENT_FAILED: OrderCancellation._Cause.ValueType  # 5
+        """The payment from outside failed: `payment_failure`."""
+        CAUSE_PAYMENT_NOT_OFFERED: OrderCancellation._Cause.ValueType  # 6
+        """The seller takes no payment by the order's method at the moment."""
+        CAUSE_INSUFFICIENT_CREDIT: OrderCancellation._Cause.ValueType  # 7
+        """The wallet of `organization_id` had `available` of the `needed` credit."""
+        CAUSE_CHAIN_CHANGED: OrderCancellation._Cause.ValueType  # 8
+        """The purchaser's place among its sellers changed while the order was being paid."""
+        CAUSE_SELLER_CANNOT_SELL: OrderCancellation._Cause.ValueType  # 9
+        """Somebody who sells it could not; more is not the reader's to see."""
+
+    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+        """What ended it."""
+
+    CAUSE_UNSPECIFIED: OrderCancellation.Cause.ValueType  # 0
+    """Not a cause."""
+    CAUSE_PURCHASER: OrderCancellation.Cause.ValueType  # 1
+    """One of the purchaser's people called it off: `person_name`."""
+    CAUSE_SELLER: OrderCancellation.Cause.ValueType  # 2
+    """Somebody who sells it called it off."""
+    CAUSE_SERVICE: OrderCancellation.Cause.ValueType  # 3
+    """One of our services called it off."""
+    CAUSE_NOT_PAID: OrderCancellation.Cause.ValueType  # 4
+    """It was not paid by `OrderPayment.due_at`."""
+    CAUSE_PAYMENT_FAILED: OrderCancellation.Cause.ValueType  # 5
+    """The payment from outside failed: `payment_failure`."""
+    CAUSE_PAYMENT_NOT_OFFERED: OrderCancellation.Cause.ValueType  # 6
+    """The seller takes no payment by the order's method at the moment."""
+    CAUSE_INSUFFICIENT_CREDIT: OrderCancellation.Cause.ValueType  # 7
+    """The wallet of `organization_id` had `available` of the `needed` credit."""
+    CAUSE_CHAIN_CHANGED: OrderCancellation.Cause.ValueType  # 8
+    """The purchaser's place among its sellers changed while the order was being paid."""
+    CAUSE_SELLER_CANNOT_SELL: OrderCancellation.Cause.ValueType  # 9
+    """Somebody who sells it could not; more is not the reader's to see."""
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    PERSON_NAME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FAILURE_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    cause: Global___OrderCancellation.Cause.ValueType
+    person_name: _builtins.str
+    note: _builtins.str
+    """Of PURCHASER, SELLER, SERVICE: as whoever called it off put it."""
+    payment_failure: _wallets_pb2.TopUpFailure.ValueType
+    organization_id: _builtins.str
+    @_builtins.property
+    def needed(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def available(self) -> _money_pb2.Money: ...
+    def __init__(
+        self,
+        *,
+        cause: Global___OrderCancellation.Cause.ValueType = ...,
+        person_name: _builtins.str = ...,
+        note: _builtins.str = ...,
+        payment_failure: _wallets_pb2.TopUpFailure.ValueType = ...,
+        organization_id: _builtins.str = ...,
+        needed: _money_pb2.Money | None = ...,
+        available: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "needed", b"needed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "cause", b"cause", "needed", b"needed", "note", b"note", "organization_id", b"organization_id", "payment_failure", b"payment_failure", "person_name", b"person_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderCancellation: _TypeAlias = OrderCancellation  # noqa: Y015
 
 @_typing.final
 class OrderPayment(_message.Message):

@@ -158,6 +158,54 @@ TOP_UP_METHOD_VOUCHER: TopUpMethod.ValueType  # 4
 """By a voucher; see VoucherService."""
 Global___TopUpMethod: _TypeAlias = TopUpMethod  # noqa: Y015
 
+class _TopUpFailure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopUpFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopUpFailure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOP_UP_FAILURE_UNSPECIFIED: _TopUpFailure.ValueType  # 0
+    """It has not failed."""
+    TOP_UP_FAILURE_DECLINED: _TopUpFailure.ValueType  # 1
+    """The payment was declined; the bank does not say why."""
+    TOP_UP_FAILURE_INSUFFICIENT_FUNDS: _TopUpFailure.ValueType  # 2
+    """The card, or the account behind it, lacks funds."""
+    TOP_UP_FAILURE_CARD_EXPIRED: _TopUpFailure.ValueType  # 3
+    """The card has expired."""
+    TOP_UP_FAILURE_AUTHENTICATION_REQUIRED: _TopUpFailure.ValueType  # 4
+    """The bank asks the card's owner to confirm the payment."""
+    TOP_UP_FAILURE_CHECKOUT_ABANDONED: _TopUpFailure.ValueType  # 5
+    """The checkout page was left without a payment."""
+    TOP_UP_FAILURE_METHOD_UNUSABLE: _TopUpFailure.ValueType  # 6
+    """The saved method, or the seller's account with the provider, cannot be used."""
+    TOP_UP_FAILURE_SELLER_CHANGED: _TopUpFailure.ValueType  # 7
+    """The owner of the wallet has another seller now."""
+    TOP_UP_FAILURE_CANCELED: _TopUpFailure.ValueType  # 8
+    """Called off: its money is not wanted any more."""
+
+class TopUpFailure(_TopUpFailure, metaclass=_TopUpFailureEnumTypeWrapper):
+    """Why a top-up failed, to be said in any language; `TopUp.failure_reason` says it in words."""
+
+TOP_UP_FAILURE_UNSPECIFIED: TopUpFailure.ValueType  # 0
+"""It has not failed."""
+TOP_UP_FAILURE_DECLINED: TopUpFailure.ValueType  # 1
+"""The payment was declined; the bank does not say why."""
+TOP_UP_FAILURE_INSUFFICIENT_FUNDS: TopUpFailure.ValueType  # 2
+"""The card, or the account behind it, lacks funds."""
+TOP_UP_FAILURE_CARD_EXPIRED: TopUpFailure.ValueType  # 3
+"""The card has expired."""
+TOP_UP_FAILURE_AUTHENTICATION_REQUIRED: TopUpFailure.ValueType  # 4
+"""The bank asks the card's owner to confirm the payment."""
+TOP_UP_FAILURE_CHECKOUT_ABANDONED: TopUpFailure.ValueType  # 5
+"""The checkout page was left without a payment."""
+TOP_UP_FAILURE_METHOD_UNUSABLE: TopUpFailure.ValueType  # 6
+"""The saved method, or the seller's account with the provider, cannot be used."""
+TOP_UP_FAILURE_SELLER_CHANGED: TopUpFailure.ValueType  # 7
+"""The owner of the wallet has another seller now."""
+TOP_UP_FAILURE_CANCELED: TopUpFailure.ValueType  # 8
+"""Called off: its money is not wanted any more."""
+Global___TopUpFailure: _TypeAlias = TopUpFailure  # noqa: Y015
+
 class _EntryOrder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -548,6 +596,7 @@ class TopUp(_message.Message):
     CHECKOUT_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     PAYMENT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     AUTOMATIC_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     wallet_id: _builtins.str
     organization_id: _builtins.str
@@ -562,7 +611,7 @@ class TopUp(_message.Message):
     transaction_id: _builtins.str
     """Where SETTLED."""
     failure_reason: _builtins.str
-    """Where FAILED."""
+    """Where FAILED, for people: in English, or as the provider says it. See `failure`."""
     order_id: _builtins.str
     """The order it is earmarked for, if it is: what arrives is held for it."""
     order_number: _builtins.str
@@ -573,6 +622,8 @@ class TopUp(_message.Message):
     payment_account_id: _builtins.str
     automatic: _builtins.bool
     """Made by an automatic top-up."""
+    failure: Global___TopUpFailure.ValueType
+    """Where FAILED."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money: ...
     @_builtins.property
@@ -604,10 +655,11 @@ class TopUp(_message.Message):
         checkout_expires_at: _timestamp_pb2.Timestamp | None = ...,
         payment_account_id: _builtins.str = ...,
         automatic: _builtins.bool = ...,
+        failure: Global___TopUpFailure.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_expires_at", b"checkout_expires_at", "created_at", b"created_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "automatic", b"automatic", "checkout_expires_at", b"checkout_expires_at", "checkout_url", b"checkout_url", "created_at", b"created_at", "created_by_email", b"created_by_email", "created_by_name", b"created_by_name", "failure_reason", b"failure_reason", "hold_id", b"hold_id", "id", b"id", "method", b"method", "order_id", b"order_id", "order_number", b"order_number", "organization_id", b"organization_id", "payment_account_id", b"payment_account_id", "reference", b"reference", "settled_at", b"settled_at", "state", b"state", "transaction_id", b"transaction_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "automatic", b"automatic", "checkout_expires_at", b"checkout_expires_at", "checkout_url", b"checkout_url", "created_at", b"created_at", "created_by_email", b"created_by_email", "created_by_name", b"created_by_name", "failure", b"failure", "failure_reason", b"failure_reason", "hold_id", b"hold_id", "id", b"id", "method", b"method", "order_id", b"order_id", "order_number", b"order_number", "organization_id", b"organization_id", "payment_account_id", b"payment_account_id", "reference", b"reference", "settled_at", b"settled_at", "state", b"state", "transaction_id", b"transaction_id", "wallet_id", b"wallet_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -183,7 +183,7 @@ class OrderPaymentKept(_message.Message):
     top_up_id: _builtins.str
     """The wallet's top-up."""
     reason: _builtins.str
-    """Why, in words for the purchaser."""
+    """Why, in English for the purchaser; see `order.cancellation`."""
     @_builtins.property
     def order(self) -> _orders_pb2.Order: ...
     @_builtins.property

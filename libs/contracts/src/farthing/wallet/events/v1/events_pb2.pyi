@@ -338,7 +338,9 @@ Global___AdjustmentPosted: _TypeAlias = AdjustmentPosted  # noqa: Y015
 
 @_typing.final
 class TopUpFailed(_message.Message):
-    """A top-up will not come. Of an automatic one: each try that failed. One that was canceled is not told."""
+    """A top-up will not come. Of an automatic one: each try that failed. One that was canceled is not told. One for an
+    order cancels that order.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
