@@ -12,6 +12,7 @@ import pytest
 from documents.archive import ArchiveDamaged
 from documents.rpc import DocumentRpc
 from farthing.documents.v1 import documents_pb2 as messages
+from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit.clock import SYSTEM_CLOCK
 from servicekit.paging import Pager
 from servicekit.problems import Problem
@@ -168,3 +169,37 @@ async def test_filters(world, rpc) -> None:
         assert await listed(rpc, filter=messages.DocumentFilter(top_up_id=order_id)) == []
         assert await listed(rpc, filter=messages.DocumentFilter(issued_to=paid_at)) == []
         assert len(await listed(rpc, filter=messages.DocumentFilter(issued_from=paid_at))) == 2
+
+
+async def test_the_first_and_last_microsecond_of_a_filter(world, rpc) -> None:
+    """Given a range that begins or ends between two microseconds, when listed, then the one before it is outside."""
+    event = world.order()
+    await world.hear(event)
+    later = Timestamp()
+    later.CopyFrom(event.order_completed.order.paid_at)
+    later.nanos += 1
+    with calling(world.customer):
+        assert len(await listed(rpc, filter=messages.DocumentFilter(issued_to=later))) == 1
+        assert await listed(rpc, filter=messages.DocumentFilter(issued_from=later)) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(10**15, 0), (-(2**63), 0), (253_402_300_800, 0), (-62_135_596_801, 0), (0, -1), (0, 10**9)],
+)
+async def test_what_is_no_instant_is_refused(world, rpc, seconds: int, nanos: int) -> None:
+    """Given what is no instant, when documents or notices are filtered by it, then it says which field, and why."""
+    never = Timestamp(seconds=seconds, nanos=nanos)
+    documents = (messages.DocumentFilter(issued_from=never), messages.DocumentFilter(issued_to=never))
+    notices = (messages.NoticeFilter(occurred_from=never), messages.NoticeFilter(occurred_to=never))
+    fields = []
+    with calling(world.customer):
+        for call in (
+            *(rpc.ListDocuments(messages.ListDocumentsRequest(filter=each), None) for each in documents),
+            *(rpc.ListNotices(messages.ListNoticesRequest(filter=each), None) for each in notices),
+        ):
+            with pytest.raises(Problem) as refused:
+                await call
+            assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+            fields += refused.value.fields
+    assert fields == [f"filter.{name}" for name in ("issued_from", "issued_to", "occurred_from", "occurred_to")]

@@ -16,6 +16,7 @@ from servicekit.call import current_call
 from servicekit.clock import Clock
 from servicekit.database import Database, driver
 from servicekit.ids import new_id
+from servicekit.instants import boundary
 from servicekit.paging import Pager, page_size
 from servicekit.problems import Problem, not_found, precondition, unavailable
 
@@ -147,8 +148,8 @@ def _notice_filter(asked: messages.NoticeFilter, cursor: dict[str, Any] | None) 
         kind=NoticeKind(kind) if kind else None,
         order_id=_id(asked.order_id),
         top_up_id=_id(asked.top_up_id),
-        occurred_from=_instant(asked, "occurred_from"),
-        occurred_to=_instant(asked, "occurred_to"),
+        occurred_from=boundary(asked, "occurred_from", "filter."),
+        occurred_to=boundary(asked, "occurred_to", "filter."),
         before=_before(cursor),
     )
 
@@ -160,18 +161,11 @@ def _filter(asked: messages.DocumentFilter, cursor: dict[str, Any] | None) -> re
         type=DocumentType(kind) if kind else None,
         order_id=_id(asked.order_id),
         top_up_id=_id(asked.top_up_id),
-        issued_from=_instant(asked, "issued_from"),
-        issued_to=_instant(asked, "issued_to"),
+        issued_from=boundary(asked, "issued_from", "filter."),
+        issued_to=boundary(asked, "issued_to", "filter."),
         before=_before(cursor),
     )
 
 
 def _id(text: str) -> UUID | None:
     return UUID(text) if text else None
-
-
-def _instant(asked: messages.DocumentFilter | messages.NoticeFilter, field: str) -> datetime | None:
-    if not asked.HasField(field):  # type: ignore[arg-type]
-        return None
-    moment: datetime = getattr(asked, field).ToDatetime(tzinfo=UTC)
-    return moment

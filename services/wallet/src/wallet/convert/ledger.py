@@ -1,6 +1,6 @@
 """The ledger's messages: charges in, results, balances, entries and transactions out."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from uuid import UUID
@@ -174,14 +174,6 @@ def timestamp(instant: datetime) -> Timestamp:
 def _shared_timestamp(instant: datetime) -> Timestamp:
     # All charges of a batch have the same instant; whoever puts the message into another copies it.
     return timestamp(instant)
-
-
-def instant(message: Timestamp) -> datetime:
-    """The instant, to the microsecond. Raises ValueError where it is before year 1 or after 9999."""
-    try:
-        return message.ToDatetime(tzinfo=UTC)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
 
 
 @lru_cache(16_384)

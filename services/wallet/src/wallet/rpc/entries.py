@@ -8,16 +8,12 @@ from farthing.wallet.v1 import wallets_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from servicekit.call import current_call
 from servicekit.database import Database
+from servicekit.instants import cut
 from servicekit.problems import invalid, not_found
 from servicekit.server import Context
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from wallet.convert.ledger import (
-    balance_to_message,
-    instant,
-    seller_accounts_to_message,
-    transaction_to_message,
-)
+from wallet.convert.ledger import balance_to_message, seller_accounts_to_message, transaction_to_message
 from wallet.domain.entries import WalletState
 from wallet.store import entries
 
@@ -70,10 +66,7 @@ async def wallet_in_scope(connection: AsyncConnection, wallet_id: str) -> Wallet
 
 
 def _past(asked: Timestamp, now: datetime) -> datetime:
-    try:
-        as_of = instant(asked)
-    except ValueError as error:
-        raise invalid(f"as_of is not an instant: {error}", fields={"as_of": "not an instant"}) from error
+    as_of = cut(asked, "as_of")
     if as_of > now:
         message = f"as_of {as_of.isoformat()} is in the future; the books end at {now.isoformat()}"
         raise invalid(message, fields={"as_of": "in the future"})
