@@ -20,6 +20,7 @@ from servicekit.testing import eventually
 from tests.system.world import MICROS, TIMEOUT_S, Shop, Team, World, micros, open_shop, reason, tag
 
 BY_BANK = orders_pb2.PAYMENT_METHOD_BANK_TRANSFER
+BY_CARD = orders_pb2.PAYMENT_METHOD_SANDBOX
 
 
 async def subjects(world: World, mailbox: str) -> list[str]:
@@ -100,6 +101,39 @@ async def test_money_arrives_but_the_seller_cannot_buy(world: World, books_hold:
     assert await world.balance_micros(shop.customer) == 10 * MICROS
     assert await world.balance_micros(shop.partner) == 0
     books_hold()
+
+
+async def test_each_end_of_an_order_is_one_mail_in_its_readers_language(
+    world: World, books_hold: Callable[[], None]
+) -> None:
+    """Given a French customer whose orders are declined, called off by their seller, and paid for where the partner
+    cannot buy, When they have ended, Then of each it has one mail, which says why in French, and what people wrote."""
+    shop = await open_shop(world, partner_credit_micros=0, language="fr")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await world.buy(shop.customer, shop.sku_id, payment_method=BY_CARD, payment_token="sandbox_declined")
+    assert reason(refused.value) == "PAYMENT_REFUSED"
+    called_off, paid = [await world.buy(shop.customer, shop.sku_id, payment_method=BY_BANK) for _ in range(2)]
+    await world.orders.CancelOrder(
+        orders_pb2.CancelOrderRequest(request_id=tag(), id=called_off.id, reason="Rupture de stock"),
+        metadata=world.as_(shop.partner),
+        timeout=TIMEOUT_S,
+    )
+    await world.settle(shop.partner, paid.payment.top_up_id)
+
+    await told(world, shop.customer.boss_email, 3)
+    books_hold()
+    mails = [
+        " ".join(str(mail.get_payload(0).get_payload(decode=True), "utf-8").split())
+        for mail in await asyncio.to_thread(world.mails_to, shop.customer.boss_email)
+        if mail.get_content_type() != "multipart/mixed"
+    ]
+    assert len(mails) == 3
+    for said in (
+        "Motif : le paiement a été refusé.",
+        "Motif : le vendeur a annulé la commande. Remarque : Rupture de stock",
+        "Motif : votre vendeur ne peut pas vendre ceci pour le moment.",
+    ):
+        assert sum(said in mail for mail in mails) == 1, f"{said} in {mails}"
 
 
 async def test_a_refund_goes_back_through_every_tier(world: World, books_hold: Callable[[], None]) -> None:

@@ -374,11 +374,13 @@ class Shop:
     sku_id: str
 
 
-async def open_shop(world: World, *, partner_credit_micros: int = 1000 * MICROS, tax_ppm: int = 0) -> Shop:
+async def open_shop(
+    world: World, *, partner_credit_micros: int = 1000 * MICROS, tax_ppm: int = 0, language: str = "en"
+) -> Shop:
     """A partner with money, two customers without, and something to buy."""
     platform = await world.platform()
     partner = await world.make("partner.example", parent=platform)
-    customer = await world.make("customer.example", parent=partner)
+    customer = await world.make("customer.example", parent=partner, language=language)
     neighbour = await world.make("neighbour.example", parent=partner)
     await world.known(platform, partner, customer, neighbour)
     sku_id = await world.sku()
