@@ -22,7 +22,7 @@ from orders.domain.orders import (
     Payment,
     PaymentMethod,
 )
-from orders.domain.pricing import TaxRate, Tier, TierLine
+from orders.domain.pricing import NO_TAX, TaxRate, Tier, TierLine
 from orders.domain.search import OrderFilter, OrderOrder
 from orders.store import names, orders
 from servicekit.database import Database
@@ -188,7 +188,7 @@ def draw(shelf: Shelf, drawn: random.Random) -> Order:
     if type_ is ProductType.CLOUD_PHONE:
         state = drawn.choice([OrderState.RUNNING, OrderState.COMPLETED])
         down = created_at + timedelta(hours=1) if state is OrderState.COMPLETED else None
-        phone = CloudPhone(f"phone-{drawn.randrange(6)}", "Pixel", created_at, down, 1)
+        phone = CloudPhone(f"phone-{drawn.randrange(6)}", "Pixel", created_at, down, min(drawn.randrange(4), 1))
     else:
         state = drawn.choice([each for each in OrderState if each is not OrderState.RUNNING])
         method = drawn.choice(list(PaymentMethod))
@@ -207,6 +207,9 @@ def draw(shelf: Shelf, drawn: random.Random) -> Order:
         )
         for number, seller_id in enumerate(sellers, start=1)
     )
+    if phone is not None and not phone.fee_count:
+        # Before its first fee nothing is known of the tiers above.
+        tiers = (replace(tiers[0], lines=(TierLine(0, 0, NO_TAX, 0),)),)
     paid_at = created_at + timedelta(seconds=1) if state in _SETTLED else None
     return Order(
         root_id=buyer.root_id,
@@ -247,7 +250,7 @@ _PHONE = text("""
                         cloud_phone_id, cloud_phone_name, powered_up_at, powered_down_at, fee_count)
     VALUES (:root_id, :id, :number, :state, 'CLOUD_PHONE', :organization_id, :seller_id, 's', :payer_name, 'e',
             'BALANCE', :currency, :total, :created_at, :created_at, :paid_at, :phone_id, 'Pixel',
-            :created_at, :down, 1)
+            :created_at, :down, :fee_count)
 """)
 _ITEM = text("""
     INSERT INTO order_items (root_id, order_id, position, organization_id, product_id, product_name, sku_id,
@@ -305,14 +308,16 @@ async def add(shelf: Shelf, order: Order, drawn: random.Random) -> Order:
                 "total": order.own_tier.gross_micros,
                 "phone_id": order.phone.id,
                 "down": order.phone.powered_down_at,
+                "fee_count": order.phone.fee_count,
                 "sku_id": new_id(),
                 "name": order.items[0].product_name,
                 "fee_id": new_id(),
             }
             await connection.execute(_PHONE, _of(phone, _PHONE))
             await connection.execute(_ITEM, _of(phone, _ITEM))
-            await connection.execute(_FEE, _of(phone, _FEE))
-            for tier in order.tiers:
+            if order.phone.fee_count:
+                await connection.execute(_FEE, _of(phone, _FEE))
+            for tier in order.tiers if order.phone.fee_count else ():
                 legs = {"tier": tier.number, "buyer_id": tier.buyer_id, "seller_id": tier.seller_id}
                 amounts = {"net": tier.net_micros, "tax": tier.tax_micros}
                 await connection.execute(_FEE_TIER, _of({**phone, **legs, **amounts}, _FEE_TIER))

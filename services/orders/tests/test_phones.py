@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from directory import store as directory
+from farthing.export.v1.export_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX, ExportFormat
 from farthing.orders.v1 import catalogue_pb2, orders_pb2
 from farthing.usage.events.v1.events_pb2 import (
     PhonePoweredDown,
@@ -24,6 +25,7 @@ from servicekit.scope import EVERYTHING
 from sqlalchemy import text
 
 from .conftest import NOON, Member, World, new_organization, problem_of
+from .test_export import csv_rows, sheet_rows
 
 State = orders_pb2.Order
 MINUTE = timedelta(minutes=1)
@@ -131,6 +133,42 @@ async def test_a_phone_that_is_on_is_an_order_that_runs(world: World) -> None:
     assert not order.cloud_phone.HasField("powered_down_at")
     assert (order.total, order.paying_user_name, order.items[0].product_name) == (eur(0), "Ann", "Cloud phone")
     assert await world.event_names() == []
+
+
+@pytest.mark.parametrize("format_", [EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX])
+async def test_a_phone_without_fees_has_earned_nothing_yet(world: World, format_: ExportFormat) -> None:
+    """Given a phone without fees, when its seller reads order, totals and files, then each says a margin of zero."""
+    session = session_of(world)
+    await world.hear(up(session))
+    request = orders_pb2.ListOrdersRequest(with_totals=True)
+    nothing = orders_pb2.OrderMargin(revenue=eur(0), cost=eur(0), margin=eur(0))
+    listed = await world.call(world.reseller, "ListOrders", request)
+    said = [(await read(world, session, world.reseller)).margin, listed.orders[0].margin, listed.totals.sums[0].margin]
+    assert said == [nothing] * 3
+    assert listed.totals.sums[0].HasField("margin")
+    assert (await exported_rows(world, world.reseller, format_))[0][-3:] == [0, 0, 0]
+    # The partner hears of its part with the first fee, the customer sells nothing.
+    for who in (world.partner, world.customer):
+        listed = await world.call(who, "ListOrders", request)
+        assert not listed.orders[0].HasField("margin")
+        assert not listed.totals.sums[0].HasField("margin")
+    assert (await exported_rows(world, world.partner, format_))[0][-3:] == [None] * 3
+
+
+async def exported_rows(world: World, who: Member, format_: ExportFormat) -> list[list[float | None]]:
+    """The rows of the file, their cells as numbers; None for what is empty or none."""
+    request = orders_pb2.ExportOrdersRequest(format=format_)
+    with who.calling("ExportOrders"):
+        data = b"".join([chunk.data async for chunk in world.order_rpc.ExportOrders(request, None)])
+    rows = csv_rows(data) if format_ == EXPORT_FORMAT_CSV else sheet_rows(data)
+    return [[number(cell) for cell in row] for row in rows[1:]]
+
+
+def number(cell: object) -> float | None:
+    try:
+        return float(str(cell))
+    except ValueError:
+        return None
 
 
 async def test_fees_make_the_total_at_every_tier(world: World) -> None:

@@ -17,11 +17,13 @@ from orders.store.walks import Key, Search, source, used
 COUNTED_MOST = 10_000
 
 # What one tier of an order comes to: its lines or fees, and (where refunds are posted) what was given back of them.
-# A seller's side: what its buyer pays it, and what it pays its own seller where it sells.
+# A seller's side: what its buyer pays it, and what it pays its own seller where it sells. A phone without
+# fees has no tier yet: its seller has earned nothing of it so far.
 _SIDE = """
     SELECT sum(t.net_micros) FILTER (WHERE t.tier = 1 AND NOT t.back) AS net,
            sum(t.tax_micros) FILTER (WHERE t.tier = 1 AND NOT t.back) AS tax,
-           coalesce(bool_or(t.seller_id = CAST(:reader_id AS uuid)), false) AS sells,
+           coalesce(bool_or(t.seller_id = CAST(:reader_id AS uuid)), f.seller_id = CAST(:reader_id AS uuid), false)
+               AS sells,
            coalesce(sum(CASE WHEN t.back THEN -t.net_micros ELSE t.net_micros END)
                     FILTER (WHERE t.seller_id = CAST(:reader_id AS uuid)), 0) AS revenue,
            coalesce(sum(CASE WHEN t.back THEN -t.net_micros ELSE t.net_micros END)
@@ -75,7 +77,7 @@ async def find_totals(connection: AsyncConnection, search: Search, viewer_id: UU
     """Counts and sums what the search finds, COUNTED_MOST at most. Needs scope EVERYTHING."""
     query = f"""
         WITH f AS MATERIALIZED (
-            SELECT o.root_id, o.id, o.currency, o.total_micros, o.refunded_micros
+            SELECT o.root_id, o.id, o.seller_id, o.currency, o.total_micros, o.refunded_micros
             FROM (SELECT s.root_id, s.order_id {source(search, ":most + 1")} LIMIT :most + 1) AS s
             JOIN orders o ON o.root_id = s.root_id AND o.id = s.order_id
         ), counted AS (SELECT count(*) AS orders FROM f)
@@ -116,7 +118,7 @@ _EXPORTED = f"""
     JOIN orders o ON o.root_id = k.root_id AND o.id = k.id
     LEFT JOIN organizations buyer ON buyer.root_id = o.root_id AND buyer.id = o.organization_id
     LEFT JOIN LATERAL (SELECT name FROM organizations WHERE id = o.seller_id LIMIT 1) seller ON true
-    CROSS JOIN LATERAL (SELECT o.root_id, o.id, o.refunded_micros) AS f
+    CROSS JOIN LATERAL (SELECT o.root_id, o.id, o.seller_id, o.refunded_micros) AS f
     CROSS JOIN LATERAL ({_SIDE}) AS side
     CROSS JOIN LATERAL (
         SELECT array_agg(t.product_name ORDER BY t.position) AS products, sum(t.quantity) AS quantity
