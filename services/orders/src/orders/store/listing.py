@@ -46,10 +46,9 @@ _FOUND = text(f"SELECT {COLUMNS} FROM {KEYS} AS k (root_id, id) JOIN orders USIN
 
 
 async def read_found(connection: AsyncConnection, keys: Sequence[Key]) -> list[Order]:
-    """The orders of `keys`, in their order; those alone that the connection's scope holds."""
+    """The orders of `keys`, in any order; those alone that the connection's scope holds."""
     parameters = {"root_ids": [key.root_id for key in keys], "order_ids": [key.place.id for key in keys]}
-    rows = {row.id: row for row in (await connection.execute(_FOUND, parameters)).all()}
-    return await read_orders(connection, [rows[key.place.id] for key in keys if key.place.id in rows])
+    return await read_orders(connection, (await connection.execute(_FOUND, parameters)).all())
 
 
 @dataclass(frozen=True, slots=True)
