@@ -371,6 +371,29 @@ async def test_a_fee_whose_tiers_are_no_chain_is_refused(world: World) -> None:
     assert (await read(world, session)).total == eur(0)
 
 
+async def test_a_fee_that_cannot_be_is_refused(world: World) -> None:
+    """Given fees of a backward period, of amounts that cannot be or too many tiers, when heard, then it says why."""
+    session = session_of(world)
+    backward, net, tax, large, long = (fee(world, session, minute) for minute in range(5))
+    backward.running_fee_charged.period_to.CopyFrom(at(NOON - MINUTE))
+    net.running_fee_charged.tiers[1].net_micros = -1
+    tax.running_fee_charged.tiers[2].tax_micros = -7
+    large.running_fee_charged.tiers[0].net_micros = large.running_fee_charged.tiers[0].tax_micros = 2**62
+    tiers = long.running_fee_charged.tiers
+    for _ in range(14):
+        tiers.add(buyer_id=tiers[-1].seller_id, seller_id=str(uuid4()))
+    for event, why in (
+        (backward, r"period_to 2026-11-23T11:59:00\+00:00 is before period_from 2026-11-23T12:00:00\+00:00"),
+        (net, r"net_micros -1 in tier 2 .* is below zero"),
+        (tax, "tax_micros -7 in tier 3 .* is below zero"),
+        (large, "net_micros and tax_micros in tier 1 .* 9223372036854775808"),
+        (long, "has 17 tiers; .* at most 16"),
+    ):
+        with pytest.raises(PhoneMismatchError, match=why):
+            await world.hear(event)
+    assert await count_orders(world) == 0
+
+
 async def test_a_fee_waits_for_a_seller_that_has_not_arrived(world: World) -> None:
     """Given a fee with a tier of an organization not copied here yet, when heard, then it waits, and nothing counts."""
     session, late = session_of(world), uuid4()

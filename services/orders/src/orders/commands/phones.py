@@ -18,6 +18,7 @@ from orders.domain.phones import (
     PhoneMismatchError,
     Roots,
     check_fee,
+    check_numbers,
     check_purchaser,
     check_sellers,
     check_session,
@@ -40,6 +41,7 @@ async def running_fee_charged(connection: AsyncConnection, event: RunningFeeChar
     """Adds a fee to the order, also where the phone is off already. NotYet while a seller has not arrived."""
     order = await _opened(connection, event.session, root_id)
     fee = fee_from_message(event)
+    check_numbers(fee)
     check_fee(order, fee)
     check_sellers(order, fee, await _known(connection, dict.fromkeys(fee.seller_ids, "seller_id")))
     await phone_store.add_fee(connection, order, fee)

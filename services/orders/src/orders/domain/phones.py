@@ -6,8 +6,10 @@ from datetime import datetime
 from itertools import pairwise
 from uuid import UUID
 
+from money import MoneyError, check_micros
+
 from orders.domain.numbers import day_of_number
-from orders.domain.orders import Order, OrderState
+from orders.domain.orders import LONGEST_CHAIN, Order, OrderState
 from orders.domain.pricing import Tier
 
 # The root of each organization; None for the platform, which is in none.
@@ -35,7 +37,7 @@ class RunningFee:
 
 
 class PhoneMismatchError(ValueError):
-    """An event that does not belong to the order it names."""
+    """An event that does not belong to the order it names, or cannot be."""
 
 
 def check_session(order: Order, session: Order) -> None:
@@ -61,6 +63,26 @@ def check_purchaser(session: Order, roots: Roots) -> None:
         )
     if session.seller_id == session.organization_id or roots[session.seller_id] not in (session.root_id, None):
         raise PhoneMismatchError(f"seller_id '{session.seller_id}' cannot sell to '{session.organization_id}'")
+
+
+def check_numbers(fee: RunningFee) -> None:
+    """PhoneMismatchError unless the fee's period, number of tiers and amounts are ones that can be."""
+    if fee.period_to < fee.period_from:
+        raise PhoneMismatchError(
+            f"period_to {fee.period_to.isoformat()} is before period_from {fee.period_from.isoformat()} of fee {fee.id}"
+        )
+    if len(fee.tiers) > LONGEST_CHAIN:
+        raise PhoneMismatchError(f"fee {fee.id} has {len(fee.tiers)} tiers; it has at most {LONGEST_CHAIN}")
+    for tier in fee.tiers:
+        for field, micros in (("net_micros", tier.net_micros), ("tax_micros", tier.tax_micros)):
+            if micros < 0:
+                raise PhoneMismatchError(f"{field} {micros} in tier {tier.number} of fee {fee.id} is below zero")
+        try:
+            check_micros(tier.gross_micros)
+        except MoneyError as error:
+            raise PhoneMismatchError(
+                f"net_micros and tax_micros in tier {tier.number} of fee {fee.id} together: {error}"
+            ) from None
 
 
 def check_fee(order: Order, fee: RunningFee) -> None:
