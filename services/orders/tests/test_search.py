@@ -408,6 +408,16 @@ async def test_dashes_are_looked_for_in_names(shelf: Shelf, written: str) -> Non
     assert await check(shelf, "partner", OrderFilter(search=written), OrderOrder.NEWEST) < every
 
 
+@pytest.mark.parametrize("written", ["-", "--", " - ", "  "])
+async def test_a_number_that_says_nothing_is_refused(lists: Lists, written: str) -> None:
+    """Given orders, when asked for a number of dashes and spaces, then the answer says what to write instead."""
+    request = orders_pb2.ListOrdersRequest(filter=orders_pb2.OrderFilter(order_number=written))
+    problem = await problem_of(lists.list("partner", request))
+    assert (problem.reason, list(problem.fields)) == ("INVALID_ARGUMENT", ["filter.order_number"])
+    assert f"filter.order_number '{written}'" in problem.message
+    assert "FA-261123-7K3M9Q2X" in problem.fields["filter.order_number"]
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("viewer", ["", "partner", "customer"])
 async def test_the_indexes_serve_the_routes(shelf: Shelf, viewer: str, order: OrderOrder) -> None:

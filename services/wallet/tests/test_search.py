@@ -142,7 +142,7 @@ def choices(rows: list[Row], dice: random.Random) -> dict[str, list[Any]]:
         "posted_to": [stamp(at, dice.choice((0, 0, 1, -1, 999))) for at in (*middle[1:], instants[-1])],
         "types": [[1], [2], [3], [4], [1, 3], [2, 4], [1, 2, 3, 4], [2, 2]],
         "items": [["proxy"], ["%"], ["_"], ["\\"], ["x"], ["STRASSE"], ["وكيل"], ["套"], ["proxy", "CAFÉ"], ["fi"]],
-        "order_number": ["FA-261123-7K3M9Q2X", "fa 261102", "FA26", "2026-", "%", "_", "-", "FA-2611237k3m", "zzz"],
+        "order_number": ["FA-261123-7K3M9Q2X", "fa 261102", "FA26", "2026-", "%", "_", "FA-2611237k3m", "zzz"],
         "cloud_phone_id": ["phone-1", "PHONE-1", "机-1", "phone", "%"],
         "search": [
             "expense",
@@ -278,6 +278,18 @@ async def test_instants_at_the_end_of_time(shelves: list[Shelf]) -> None:
     with seen_by(shelves[0].chain, 1):
         problem = await refused(shelves[0].lists.ListEntries(request, CONTEXT), "INVALID_ARGUMENT")
     assert "filter.posted_to" in problem.fields
+
+
+@pytest.mark.parametrize("written", ["-", "--", " - ", "  "])
+async def test_a_number_that_says_nothing(shelves: list[Shelf], written: str) -> None:
+    """Given lines. When asked for an order number of dashes and spaces. Then refused, with what to write instead."""
+    request = pb.ListEntriesRequest(
+        wallet_id=str(shelves[0].chain.wallet_ids[0]), filter=pb.EntryFilter(order_number=written)
+    )
+    with seen_by(shelves[0].chain, 1):
+        problem = await refused(shelves[0].lists.ListEntries(request, CONTEXT), "INVALID_ARGUMENT")
+    assert "FA-261123-7K3M9Q2X" in problem.fields["filter.order_number"]
+    assert f"filter.order_number '{written}'" in problem.message
 
 
 async def refused(call: Any, reason: str) -> Problem:

@@ -6,9 +6,11 @@ from typing import TypeVar
 from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
+from servicekit.problems import invalid
 
 from orders.convert.catalogue import product_type_from_number
 from orders.convert.orders import order_state_from_number, payment_method_from_number
+from orders.domain.numbers import compact_number
 from orders.domain.search import OrderFilter, OrderOrder
 
 _ORDERS = {
@@ -29,7 +31,13 @@ def order_order_from_number(number: int) -> OrderOrder:
 def filter_from_message(
     message: orders_pb2.OrderFilter, created_from: datetime | None, created_to: datetime | None
 ) -> OrderFilter:
-    """The filter, with the instants of `message` as they were read."""
+    """The filter, with the instants of `message` as they were read.
+
+    Problem INVALID_ARGUMENT where the order number has nothing but dashes and spaces: every number would begin so.
+    """
+    if message.order_number and not compact_number(message.order_number):
+        said = "has nothing but dashes and spaces; write a number, or its beginning: FA-261123-7K3M9Q2X, FA-2611"
+        raise invalid(f"filter.order_number '{message.order_number}' {said}", fields={"filter.order_number": said})
     return OrderFilter(
         organization_id=UUID(message.organization_id) if message.organization_id else None,
         seller_id=UUID(message.seller_id) if message.seller_id else None,

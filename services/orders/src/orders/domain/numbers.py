@@ -29,13 +29,17 @@ def day_of_number(placed_at: datetime) -> str:
     return f"FA-{placed_at.astimezone(UTC):%y%m%d}-"
 
 
+def compact_number(written: str) -> str:
+    """An order number, or a part of one, as it is compared: capital letters, no spaces, no dashes."""
+    return re.sub(r"[\s-]", "", written).upper()
+
+
 def parse_order_number(written: str) -> str | None:
     """The order number that a person wrote, in its one true form, or None where it is none.
 
     Case, spaces and missing dashes do not matter, and O, I and L are read as the digits they look like.
     """
-    compact = re.sub(r"[\s-]", "", written).upper()
-    found = _WRITTEN.fullmatch(compact)
+    found = _WRITTEN.fullmatch(compact_number(written))
     if found is None:
         return None
     day, code = (part.translate(MISREAD) for part in found.groups())

@@ -11,7 +11,7 @@ from uuid import UUID
 from servicekit.folding import fold
 
 from orders.domain.catalogue import ProductType
-from orders.domain.numbers import CODE_ALPHABET, MISREAD
+from orders.domain.numbers import CODE_ALPHABET, MISREAD, compact_number
 from orders.domain.orders import OrderItem, OrderState, PaymentMethod
 
 
@@ -150,7 +150,7 @@ def parse_number_prefix(written: str) -> NumberRange | None:
 
     As tolerant as `parse_order_number`: case, spaces and dashes do not matter, and O, I and L are digits.
     """
-    compact = re.sub(r"[\s-]", "", written).upper()
+    compact = compact_number(written)
     if "FA".startswith(compact):
         return EVERY_NUMBER
     if not compact.startswith("FA"):

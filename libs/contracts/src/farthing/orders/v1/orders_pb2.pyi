@@ -1180,7 +1180,7 @@ class OrderFilter(_message.Message):
     type: _catalogue_pb2.ProductType.ValueType
     state: Global___Order.State.ValueType
     order_number: _builtins.str
-    """An order's number, whole, or its beginning."""
+    """An order's number, whole, or its beginning. Case, dashes and spaces do not matter, but alone they are refused."""
     cloud_phone_id: _builtins.str
     search: _builtins.str
     """The search box: part of a product's name, or the beginning of an order number."""

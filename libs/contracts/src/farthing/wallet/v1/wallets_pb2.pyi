@@ -789,7 +789,7 @@ class EntryFilter(_message.Message):
     CLOUD_PHONE_ID_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
     order_number: _builtins.str
-    """An order's number, whole, or its beginning."""
+    """An order's number, whole, or its beginning. Case, dashes and spaces do not matter, but alone they are refused."""
     cloud_phone_id: _builtins.str
     search: _builtins.str
     """The search box: part of the item, the name of a type (`recharge`, `expense` ...), or the beginning of an order number."""
