@@ -9,6 +9,7 @@ from money import (
     INT64_MAX,
     INT64_MIN,
     MoneyError,
+    check_currency,
     format_amount,
     format_money,
     minor_exponent,
@@ -25,6 +26,16 @@ from money import (
 def test_valid_currency(code: str, valid: bool) -> None:
     """Given a code, When it is checked, Then only ISO 4217 money in capitals passes."""
     assert valid_currency(code) is valid
+
+
+@pytest.mark.parametrize("code", ["", "eur", "EU", "EURO", "EU€", "ÄÖÜ", "EUR\n", "X" * 10_000])
+def test_what_is_no_code_is_quoted_short(code: str) -> None:
+    """Given what is not three capitals, When it is checked, Then the error quotes its beginning; others may pass."""
+    with pytest.raises(MoneyError) as refused:
+        check_currency(code)
+    assert f"'{code[:10]}' is not a currency" in str(refused.value)
+    assert len(str(refused.value)) < 100
+    assert check_currency("ZZZ") == "ZZZ", "a currency of yesterday still has its wallets"
 
 
 def test_minor_exponents() -> None:

@@ -168,6 +168,7 @@ async def test_a_repeated_price_is_set_once(world: World) -> None:
         (Money(currency_code="EUR", units=9_223_372_036_855), "AMOUNT_OUT_OF_RANGE"),
         (Money(currency_code="XXX", units=1), "INVALID_ARGUMENT"),
         (Money(units=1), "INVALID_ARGUMENT"),
+        (Money(currency_code="X" * 10_000, units=1), "INVALID_ARGUMENT"),
     ],
 )
 async def test_prices_that_cannot_be_are_refused(world: World, money: Money, reason: str) -> None:
@@ -178,6 +179,7 @@ async def test_prices_that_cannot_be_are_refused(world: World, money: Money, rea
     problem = await problem_of(world.call(world.reseller, "SetPrice", request))
     assert problem.reason == reason
     assert next(iter(problem.fields)).startswith("unit_price")
+    assert len(problem.message) < 200
 
 
 async def test_prices_and_taxes_are_set_for_oneself_and_those_below(world: World) -> None:

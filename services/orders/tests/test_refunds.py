@@ -173,6 +173,17 @@ async def test_what_cannot_be_given_back_is_refused(
     assert await listed(world, order, world.reseller) == []
 
 
+@pytest.mark.parametrize("code", ["", "eur", "X" * 10_000])
+async def test_nothing_is_given_back_in_what_is_no_currency(world: World, code: str) -> None:
+    """Given a paid order, when its refund is in no currency, then refused by the field, not told at length."""
+    order = await world.place(world.purchase())
+    line = orders_pb2.RefundLine(position=1, amount=Money(currency_code=code, units=1))
+    problem = await problem_of(refund(world, order, line))
+    assert (problem.reason, list(problem.fields)) == ("INVALID_ARGUMENT", ["lines[0].amount.currency_code"])
+    assert f"'{code[:10]}' is not a currency" in problem.message
+    assert len(problem.message) < 200
+
+
 async def test_unpaid_orders_are_not_refunded(world: World) -> None:
     """Given an order that waits for its payment, when its seller refunds it, then ORDER_STATE."""
     request = world.purchase()

@@ -178,6 +178,7 @@ async def test_what_cannot_be_adjusted(world: World, rpc: Adjustments) -> None:
         for asked, reason in (
             (creation(chain, 0), "AMOUNT_OUT_OF_RANGE"),
             (creation(chain, eur(1, "USD")), "CURRENCY_MISMATCH"),
+            (creation(chain, eur(1, "U" * 1000)), "INVALID_ARGUMENT"),
             (creation(chain, 1, original_transaction_id=strange), "INVALID_ARGUMENT"),
             (creation(chain, 1, reason="a\0b"), "INVALID_ARGUMENT"),
         ):

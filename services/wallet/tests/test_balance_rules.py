@@ -312,6 +312,9 @@ async def test_rules_that_cannot_be(watched: Watched) -> None:
     """Given rules of another currency, of nothing, of too much, or without a method, when set, then refused."""
     for low, auto, reason in (
         (eur(1, "USD"), None, "CURRENCY_MISMATCH"),
+        (eur(1, "dollars"), None, "INVALID_ARGUMENT"),
+        (None, (eur(1, ""), eur(1)), "INVALID_ARGUMENT"),
+        (None, (eur(1), eur(1, "€")), "INVALID_ARGUMENT"),
         (None, (eur(1), eur(0)), "AMOUNT_OUT_OF_RANGE"),
         (None, (eur(1), eur(1, "USD")), "CURRENCY_MISMATCH"),
         (None, (eur(9_223_372_036_854), eur(1)), "AMOUNT_OUT_OF_RANGE"),

@@ -60,6 +60,19 @@ def confirmation(top_up: TopUp, reference: str = "") -> Any:
 # Credit limits
 
 
+@pytest.mark.parametrize("code", ["", "eur", "EURO", "EU€", "E\nR", "X" * 10_000])
+async def test_what_is_no_currency_is_refused_by_its_field(house: House, tree: Tree, wallet: Wallet, code: str) -> None:
+    """Given an amount in what is no currency, when it is a limit or a top-up, then refused, and not told at length."""
+    amount = eur(1, code)
+    with member_of(tree.reseller), refused("INVALID_ARGUMENT", said=f"'{code[:10]}' is not a currency") as caught:
+        await house.wallets.SetCreditLimit(_limit(wallet, amount), None)
+    assert list(caught.value.fields) == ["credit_limit.currency_code"]
+    with member_of(tree.customer), refused("INVALID_ARGUMENT", said=f"'{code[:10]}' is not a currency") as caught:
+        await house.top_ups.CreateTopUp(asked(wallet, amount), None)
+    assert list(caught.value.fields) == ["amount.currency_code"]
+    assert len(caught.value.message) < 200
+
+
 async def test_the_seller_and_those_above_set_the_credit_limit(house: House, tree: Tree, wallet: Wallet) -> None:
     """Given a customer's wallet, when its seller or one above sets a limit, then it is set; its owner is refused."""
     for seller, limit in ((tree.reseller, 5), (tree.partner, 7), (house.platform, 0)):

@@ -14,7 +14,7 @@ from money.amounts import (
     tax_micros,
     times,
 )
-from money.currencies import minor_exponent, round_to_minor, valid_currency
+from money.currencies import check_currency, minor_exponent, not_a_currency, round_to_minor, valid_currency
 from money.display import decimals_needed, format_amount, format_exact, format_money
 
 __all__ = [
@@ -23,12 +23,14 @@ __all__ = [
     "MICROS_PER_UNIT",
     "Money",
     "MoneyError",
+    "check_currency",
     "check_micros",
     "decimals_needed",
     "format_amount",
     "format_exact",
     "format_money",
     "minor_exponent",
+    "not_a_currency",
     "round_to_minor",
     "tax_micros",
     "times",

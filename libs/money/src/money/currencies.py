@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from iso4217 import raw_table
@@ -11,6 +12,9 @@ from money.amounts import MICROS_PER_UNIT, MoneyError, check_micros
 # The standard lists these beside currencies; nobody can be paid in them.
 _NOT_MONEY = frozenset({"XTS", "XXX"})
 _MICRO_EXPONENT = 6
+_CODE = re.compile("[A-Z]{3}")
+# What is no code may be of any length.
+_LONGEST_QUOTED = 10
 
 _EXPONENTS: dict[str, int] = {
     code: int(str(row["CcyMnrUnts"]))
@@ -24,15 +28,30 @@ def valid_currency(code: str) -> bool:
     return code in _EXPONENTS
 
 
+def check_currency(code: str) -> str:
+    """Return `code` unchanged, or raise MoneyError where it is not three capitals, as codes are.
+
+    Whether there is such a currency is not asked: the standard drops some that wallets have still.
+    """
+    if not _CODE.fullmatch(code):
+        raise not_a_currency(code)
+    return code
+
+
+def not_a_currency(code: str) -> MoneyError:
+    """What is to be said of `code`, which is none; quoted short, whatever it is."""
+    return MoneyError(
+        f"'{code[:_LONGEST_QUOTED]}' is not a currency; use an ISO 4217 code in capitals, such as EUR or USD"
+    )
+
+
 @lru_cache(maxsize=256)
 def minor_exponent(currency: str) -> int:
     """Decimals of the currency's smallest unit: 2 for EUR, 0 for JPY, 3 for KWD. MoneyError if unknown."""
     try:
         return _EXPONENTS[currency]
     except KeyError:
-        raise MoneyError(
-            f"'{currency}' is not a currency; use an ISO 4217 code in capitals, such as EUR or USD"
-        ) from None
+        raise not_a_currency(currency) from None
 
 
 def round_to_minor(micros: int, currency: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money as MoneyMessage
-from money import Money, MoneyError, valid_currency
+from money import Money, MoneyError, not_a_currency, valid_currency
 from money.messages import money_from_message
 from servicekit.instants import cut
 from servicekit.problems import invalid
@@ -18,7 +18,7 @@ def instant_in(request: Message, field: str) -> datetime | None:
 def price_in(message: MoneyMessage, field: str) -> Money:
     """An amount of zero or more in a currency that exists; else a Problem."""
     if not valid_currency(message.currency_code):
-        text = f"'{message.currency_code}' is not a currency; use an ISO 4217 code in capitals, such as EUR"
+        text = str(not_a_currency(message.currency_code))
         raise invalid(f"{field}: {text}", fields={f"{field}.currency_code": text})
     try:
         amount = money_from_message(message)

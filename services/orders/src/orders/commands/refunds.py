@@ -14,7 +14,7 @@ from uuid import UUID
 import grpc
 import structlog
 from farthing.orders.v1 import orders_pb2 as pb
-from money import MoneyError, format_exact
+from money import MoneyError, check_currency, format_exact
 from money.messages import money_from_message
 from prometheus_client import Counter
 from servicekit import audit, outbox
@@ -212,14 +212,23 @@ def _wishes(request: pb.RefundOrderRequest) -> list[Wish]:
             raise _bad(f"{field}.position", f"line {line.position} is named twice")
         amount = 0
         if line.HasField("amount"):
-            try:
-                amount = money_from_message(line.amount).micros
-            except MoneyError as error:
-                raise _bad(f"{field}.amount", str(error), "AMOUNT_OUT_OF_RANGE") from None
-            if amount <= 0:
-                raise _bad(f"{field}.amount", "is not more than zero", "AMOUNT_OUT_OF_RANGE")
+            amount = _amount_in(line, field)
         wishes.append(Wish(line.position, line.quantity, amount))
     return wishes
+
+
+def _amount_in(line: pb.RefundLine, field: str) -> int:
+    try:
+        check_currency(line.amount.currency_code)
+    except MoneyError as error:
+        raise _bad(f"{field}.amount.currency_code", str(error)) from None
+    try:
+        amount = money_from_message(line.amount).micros
+    except MoneyError as error:
+        raise _bad(f"{field}.amount", str(error), "AMOUNT_OUT_OF_RANGE") from None
+    if amount <= 0:
+        raise _bad(f"{field}.amount", "is not more than zero", "AMOUNT_OUT_OF_RANGE")
+    return amount
 
 
 def _in_currency(order: Order, wishes: Sequence[Wish], request: pb.RefundOrderRequest) -> Sequence[Wish]:

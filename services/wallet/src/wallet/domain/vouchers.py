@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from money import Money, format_exact, valid_currency
+from money import Money, format_exact, not_a_currency, valid_currency
 
 from wallet.domain.refusals import Refused
 from wallet.domain.wallets import Wallet
@@ -68,12 +68,7 @@ def code_sha256(code: str) -> bytes:
 def check_lot(amount: Money, expires_at: datetime, now: datetime) -> None:
     """Refuses a lot that is worth nothing, in no currency, or over before it begins."""
     if not valid_currency(amount.currency):
-        # Not told back: it may be of any length.
-        raise Refused(
-            "INVALID_ARGUMENT",
-            "this is not a currency; use an ISO 4217 code in capitals, such as EUR",
-            field="amount.currency_code",
-        )
+        raise Refused("INVALID_ARGUMENT", str(not_a_currency(amount.currency)), field="amount.currency_code")
     if amount.micros <= 0:
         raise Refused(
             "AMOUNT_OUT_OF_RANGE",
