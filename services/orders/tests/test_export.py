@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import openpyxl
 import pytest
@@ -210,10 +211,34 @@ async def test_the_info_sheet_says_what_the_file_is(shelf: Shelf) -> None:
         "Filter: Product name with",
         "Filter: Search",
         "Filter: Seller",
-        str(shelf.id("partner")),
+        "Partner (partner.example)",
         "FA-26",
         "Filter: Created from (UTC)",
     } <= told
+
+
+@pytest.mark.parametrize(
+    ("viewer", "named", "said"),
+    [
+        ("partner", "customer", "Customer (customer.example)"),
+        ("customer", "customer", "Customer (customer.example)"),
+        ("", "customer", "Customer (customer.example)"),
+        # Nobody sees its seller, nor what is a stranger's.
+        ("customer", "reseller", ""),
+        ("partner", "stranger", ""),
+        ("", "", ""),
+    ],
+)
+async def test_the_info_sheet_names_the_organizations_filtered_by(
+    shelf: Shelf, viewer: str, named: str, said: str
+) -> None:
+    """Given filters of organizations, when exported to Excel, then they are named as the caller sees them, else ids."""
+    id_ = str(shelf.id(named) if named else uuid4())
+    filter_ = orders_pb2.OrderFilter(organization_id=id_, seller_id=id_)
+    data = await exported(shelf, viewer, EXPORT_FORMAT_XLSX, filter=filter_)
+    book = openpyxl.load_workbook(io.BytesIO(data))
+    told = {row[0].value: row[1].value for sheet in book.worksheets[1:] for row in sheet.iter_rows(max_col=2)}
+    assert (told["Filter: Organization"], told["Filter: Seller"]) == (said or id_,) * 2
 
 
 async def test_the_file_is_named_after_whose_it_is(shelf: Shelf) -> None:

@@ -11,11 +11,13 @@ from uuid import uuid4
 
 import openpyxl
 import pytest
+from directory import store as organizations
 from farthing.export.v1.export_pb2 import EXPORT_FORMAT_CSV, EXPORT_FORMAT_XLSX, ExportChunk, ExportFormat
 from farthing.wallet.v1 import wallets_pb2 as pb
 from servicekit.call import Call
 from servicekit.database import Database
 from servicekit.problems import Problem
+from servicekit.scope import EVERYTHING
 from servicekit.testing import as_caller
 from wallet.rpc import exports as module
 from wallet.rpc.exports import ExportsRpc
@@ -152,6 +154,28 @@ async def test_lines_that_follow_are_not_in_it(world: World, charges: Any, expor
             data += chunk.data
     found = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     assert [int(cells[-1]) for cells in found[1:]] == [row.sequence for row in before]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_the_sheet_of_facts_names_the_owner(
+    database: Database, chain: Chain, exports: ExportsRpc, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """Given a wallet. When it is exported to Excel. Then its owner is named, by its id where it is not to be seen."""
+    owner_id = chain.organization_ids[1]
+    async with database.transaction(EVERYTHING) as connection:
+        owner = await organizations.find(connection, owner_id)
+    assert owner is not None
+
+    async def unseen(*_args: object) -> None:
+        return None
+
+    if moved:
+        monkeypatch.setattr(module.organizations, "find", unseen)
+    with seen_by(chain, 3):
+        _, data = await file_of(exports, request_for(chain, EXPORT_FORMAT_XLSX, pb.EntryFilter()))
+    facts = openpyxl.load_workbook(io.BytesIO(data)).worksheets[-1]
+    told = {row[0].value: row[1].value for row in facts.iter_rows(max_col=2)}
+    assert told["Organization"] == (str(owner_id) if moved else f"{owner.name} ({owner.domain})")
 
 
 async def test_the_file_has_a_name(world: World, chain: Chain, exports: ExportsRpc) -> None:

@@ -72,6 +72,11 @@ class Organization:
     members: tuple[Member, ...] = ()
 
     @property
+    def label(self) -> str:
+        """For people: the name, and the domain, which no other organization has."""
+        return f"{self.name} ({self.domain})"
+
+    @property
     def boss(self) -> Member | None:
         """The owner, who gets every document; None while there is none yet."""
         return next((member for member in self.members if member.role is Role.BOSS), None)

@@ -1,6 +1,6 @@
 """Lists of orders and their exports."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -76,6 +76,8 @@ class OrderLists:
             viewer_id = call.principal.organization_id
             viewer = await directory.find(connection, viewer_id) if viewer_id is not None else None
             sells = viewer is not None and await listing.sells(connection, viewer.id)
+        labels = await self._labels(call, wanted)
+        of = viewer.name if viewer else "All organizations"
         asked_by = call.principal.name or call.principal.subject
         async with aclosing(
             export(
@@ -84,12 +86,21 @@ class OrderLists:
                 sheet_name="Orders",
                 columns=(*_COLUMNS, *_SELLER_COLUMNS) if sells else _COLUMNS,
                 batches=self._batches(call, until(wanted, now), order, sells),
-                facts=_facts(wanted, order, now, viewer.name if viewer else "All organizations", asked_by),
+                facts=_facts(wanted, order, now, of, asked_by, labels=labels),
                 currency_column="Currency",
             )
         ) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def _labels(self, call: Call, wanted: OrderFilter) -> dict[UUID, str]:
+        """What the organizations of the filter are called, those that the caller may see."""
+        ids = {each for each in (wanted.organization_id, wanted.seller_id) if each is not None}
+        if not ids:
+            return {}
+        async with self.reads.database.transaction(call.scope) as connection:
+            found = [await directory.find(connection, each) for each in ids]
+        return {each.id: each.label for each in found if each is not None}
 
     async def _batches(
         self, call: Call, wanted: OrderFilter, order: OrderOrder, sells: bool
@@ -237,8 +248,10 @@ _SORTED = {
 }
 
 
-def _facts(wanted: OrderFilter, order: OrderOrder, now: datetime, of: str, asked_by: str) -> list[tuple[str, str]]:
-    """What this file is: for the sheet that says so."""
+def _facts(
+    wanted: OrderFilter, order: OrderOrder, now: datetime, of: str, asked_by: str, *, labels: Mapping[UUID, str]
+) -> list[tuple[str, str]]:
+    """What this file is: for the sheet that says so. Organizations by their `labels`, else by id."""
     facts = [
         ("Orders of", of),
         ("As of (UTC)", f"{now:%Y-%m-%d %H:%M:%S}"),
@@ -257,9 +270,11 @@ def _facts(wanted: OrderFilter, order: OrderOrder, now: datetime, of: str, asked
         ("Organization", wanted.organization_id),
         ("Seller", wanted.seller_id),
     ]
-    said += [(label, _shown(value)) for label, value in texts if value not in (None, "")]
+    said += [(label, _shown(value, labels)) for label, value in texts if value not in (None, "")]
     return facts + [(f"Filter: {label}", value) for label, value in (said or [("none", "all orders")])]
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, labels: Mapping[UUID, str]) -> str:
+    if isinstance(value, UUID):
+        return labels.get(value, str(value))
     return f"{value:%Y-%m-%d %H:%M:%S.%f}" if isinstance(value, datetime) else str(value)

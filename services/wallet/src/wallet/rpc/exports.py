@@ -36,17 +36,17 @@ class ExportsRpc:
             window = await search.window_of(connection, wallet, wanted)
             owner = await organizations.find(connection, wallet.organization_id)
         # A buyer that has moved away is not below its old seller any more; the wallet stays in the seller's books.
-        name = str(wallet.organization_id) if owner is None else owner.domain
+        domain = str(wallet.organization_id) if owner is None else owner.domain
         facts = [
             ("Wallet", request.wallet_id),
-            ("Organization", name),
+            ("Organization", domain if owner is None else owner.label),
             ("Currency", wallet.currency),
             ("As of (UTC)", f"{wallet.now:%Y-%m-%d %H:%M:%S}"),
             *filter_facts(request),
         ]
         chunks = export(
             request.format,
-            file_stem=file_name_stem("balance", f"{name}-{wallet.currency}", wallet.now),
+            file_stem=file_name_stem("balance", f"{domain}-{wallet.currency}", wallet.now),
             sheet_name="Balance details",
             columns=COLUMNS,
             batches=self._batches(wallet, wanted, order, window),
