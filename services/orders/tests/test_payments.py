@@ -5,11 +5,13 @@ from datetime import timedelta
 from uuid import uuid4
 
 import grpc
+import protovalidate
 import pytest
 from farthing.orders.events.v1.events_pb2 import OrderPaymentKept
 from farthing.orders.v1 import orders_pb2
 from farthing.wallet.events.v1.events_pb2 import TopUpSettled, WalletEvent
 from farthing.wallet.v1 import holds_pb2, wallets_pb2
+from google.protobuf.message import Message
 from orders.domain.cancellations import CANNOT_SELL_WHEN_PAID
 from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
@@ -175,6 +177,24 @@ async def test_a_token_is_for_the_sandbox_alone(world: World) -> None:
     """Given a payment token, when it comes with another method, then it is refused and nothing is written."""
     assert "payment_token" in (await problem_of(place(world, BANK, "sandbox_ok"))).fields
     assert await world.event_names() == []
+
+
+@pytest.mark.parametrize("request_type", [orders_pb2.PlaceOrderRequest, wallets_pb2.CreateTopUpRequest])
+def test_only_tokens_that_the_sandbox_knows_come_in(request_type: type[Message]) -> None:
+    """Given payment tokens, when a request brings one, then unknown ones are refused at the door, by their field."""
+    validator = protovalidate.Validator()
+
+    def said(token: str) -> list[str]:
+        request = request_type()
+        setattr(request, "payment_token", token)  # noqa: B010 - of either request
+        violations = [violation.proto for violation in validator.collect_violations(request)]
+        return [each.message for each in violations if each.field.elements[0].field_name == "payment_token"]
+
+    assert [said(token) for token in ("", "sandbox_ok", "sandbox_declined", "sandbox_late")] == [[]] * 4
+    for unknown in ("4111", "SANDBOX_OK", "sandbox_ok ", "x" * 10_000):
+        [why] = said(unknown)
+        assert "none that the sandbox knows; use sandbox_ok" in why
+        assert len(why) < 200
 
 
 async def test_a_failed_payment_cancels_the_order(world: World) -> None:

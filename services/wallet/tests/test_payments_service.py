@@ -108,3 +108,30 @@ async def test_names_of_secrets_build_no_path(
                     timeout=5,
                 )
             assert odd.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.system
+async def test_a_token_that_nobody_knows_is_refused_at_the_door(
+    stack: Stack,
+    service: dict[str, str],  # noqa: F811
+    world: World,
+) -> None:
+    """Given the running service. When a top-up is paid by an unknown token. Then the field is named, nothing made."""
+    chain = await world.chain()
+    wallet_id = str(chain.wallet_ids[0])
+    await asyncio.to_thread(stack.start, "wallet", **service)
+    async with channel_as(stack, "orders") as channel:
+        wallets: Any = WalletServiceStub(channel)
+        asked = wallets_pb2.CreateTopUpRequest(
+            request_id=request_id(),
+            wallet_id=wallet_id,
+            amount=eur(5),
+            method=wallets_pb2.TOP_UP_METHOD_SANDBOX,
+            payment_token="4111",
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await wallets.CreateTopUp(asked, timeout=5)
+        assert unknown.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert str(unknown.value.details()).startswith("payment_token: is none that the sandbox knows")
+        made = await wallets.ListTopUps(wallets_pb2.ListTopUpsRequest(wallet_id=wallet_id), timeout=5)
+        assert list(made.top_ups) == []
