@@ -264,12 +264,13 @@ async def test_one_at_a_time(watched: Watched) -> None:
     await watched.move(-14)
     await watched.look(3)
     assert watched.card.asked == 1
-    pending = "SELECT count(*) FROM top_ups WHERE wallet_id = :id AND automatic AND state = 1"
-    assert await watched.house.value(pending, id=watched.wallet.id) == 1
-    await watched.house.execute("UPDATE top_ups SET due_at = farthing_now() WHERE automatic AND state = 1")
+    automatic = "SELECT count(*) FROM top_ups WHERE wallet_id = :id AND automatic AND state = :state"
+    assert await watched.house.value(automatic, id=watched.wallet.id, state=1) == 1
+    due = "UPDATE top_ups SET due_at = farthing_now() WHERE wallet_id = :id AND automatic AND state = 1"
+    await watched.house.execute(due, id=UUID(watched.wallet.id))
     await resolve_top_ups(watched.house.database, watched.providers)
     await watched.look(3)
-    assert watched.card.asked == 3
+    assert await watched.house.value(automatic, id=watched.wallet.id, state=2) == 2
     assert await watched.balance() == 11
 
 
