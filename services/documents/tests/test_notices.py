@@ -207,6 +207,29 @@ async def test_a_seller_reads_what_it_may_have_to_do_with(world, workers) -> Non
     assert "you, or a seller above you, could not sell this" in to_seller
 
 
+async def test_a_nameless_canceler_is_the_buyer_to_both_sides(world, workers) -> None:
+    """Given an order that somebody of the buyer's without a name canceled, and its money, when told, then both sides
+    read that the buyer canceled it."""
+    event = world.told("order_payment_kept")
+    event.order_payment_kept.order.cancellation.CopyFrom(Ended(cause=Ended.CAUSE_PURCHASER))
+    event_id = await heard(world, event)
+    await workers.settle()
+    for row in await notices(world, event_id):
+        assert "Reason: the buyer canceled the order." in text_of(kept(workers, row))
+
+
+@pytest.mark.parametrize("name", ["top_up_failed", "order_canceled"])
+async def test_an_instant_of_long_ago_is_poison(world, name: str) -> None:
+    """Given an event of the year 1, which no mail can be dated by, when it comes, then ValueError says so and nothing
+    is written."""
+    event, event_id = world.told(name), new_id()
+    at = event.top_up_failed.failed_at if name == "top_up_failed" else event.order_canceled.order.canceled_at
+    at.FromJsonString("0001-01-01T00:00:00Z")
+    with pytest.raises(ValueError, match="0001-01-01T00:00:00Z is before 1970"):
+        await world.hear(event, event_id)
+    assert await notices(world, event_id) == []
+
+
 async def test_a_cause_that_is_not_known_here_is_told_in_words(world, workers) -> None:
     """Given an event of another release, whose cause has no words here, when told, then in the words it came with."""
     event = world.told("order_canceled")

@@ -12,7 +12,7 @@ from farthing.orders.v1 import orders_pb2
 from farthing.wallet.events.v1.events_pb2 import TopUpSettled, WalletEvent
 from farthing.wallet.v1 import holds_pb2, wallets_pb2
 from google.protobuf.message import Message
-from orders.domain.cancellations import CANNOT_SELL_WHEN_PAID
+from orders.domain.cancellations import CANNOT_SELL_WHEN_PAID, CHAIN_CHANGED_WHEN_PAID
 from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
 from sqlalchemy import text
@@ -145,7 +145,7 @@ async def test_money_that_comes_before_the_answer_completes_the_order(world: Wor
         (
             "refused:PAYMENT_ACCOUNT_UNUSABLE",
             "PAYMENT_ACCOUNT_UNUSABLE",
-            "Your seller takes no payment through a payment provider",
+            "The seller takes no payment through a payment provider",
             Cancellation(cause=Cancellation.CAUSE_PAYMENT_NOT_OFFERED),
         ),
         (
@@ -268,6 +268,18 @@ async def test_a_chain_that_lacks_credit_when_the_money_arrives_keeps_it(world: 
     assert await world.event_names() == ["order_placed", "order_canceled", "order_payment_kept"]
 
 
+async def test_a_chain_that_changed_when_the_money_arrives_is_told_as_that(world: World) -> None:
+    """Given a customer whose chain is another when its money arrives, then code and words say so, for every reader."""
+    order = await place(world)
+    await world.settle(order)
+    world.wallet.script = ["refused:CHAIN_MISMATCH"]
+    assert await world.paying.resolve_pending() == 1
+    for who in (world.customer, world.reseller, world.partner, world.platform):
+        canceled = await read(world, order, who)
+        assert canceled.cancellation == Cancellation(cause=Cancellation.CAUSE_CHAIN_CHANGED)
+        assert canceled.cancel_reason == CHAIN_CHANGED_WHEN_PAID
+
+
 async def test_a_lost_release_is_asked_for_again(world: World) -> None:
     """Given late money, when letting go of it is not answered, then it is told only after the next try."""
     order = await place(world)
@@ -307,10 +319,10 @@ async def test_sellers_may_cancel_and_are_not_named(world: World, who: str) -> N
     """Given an order that waits, when one above cancels it, then its purchaser learns no name of another's people."""
     order = await place(world)
     await cancel(world, order, None if who == "service" else getattr(world, who), "out of stock")
-    by = "Farthing" if who == "service" else "the seller"
+    by = "automatically" if who == "service" else "by the seller"
     cause = Cancellation.CAUSE_SERVICE if who == "service" else Cancellation.CAUSE_SELLER
     canceled = await read(world, order)
-    assert canceled.cancel_reason == f"Canceled by {by}: out of stock"
+    assert canceled.cancel_reason == f"Canceled {by}: out of stock"
     assert canceled.cancellation == Cancellation(cause=cause, note="out of stock")
 
 

@@ -282,6 +282,20 @@ async def test_a_service_asks_in_the_name_of_the_boss(house: House, tree: Tree, 
     assert (bossless.created_by_name, bossless.created_by_email) == ("", "")
 
 
+async def test_a_seller_asks_in_the_name_of_the_boss_and_is_audited(house: House, tree: Tree, wallet: Wallet) -> None:
+    """Given one of a seller's people, when they ask for a buyer's top-up, then it is in the name of the buyer's boss,
+    who hears of no other's people, and the audit trail knows who asked; of one's own wallet it needs no line."""
+    with member_of(tree.reseller, "finance"):
+        created = await house.top_ups.CreateTopUp(asked(wallet), None)
+    assert (created.created_by_name, created.created_by_email) == ("Cleo", "cleo@people.example")
+    with member_of(tree.customer):
+        own = await house.top_ups.CreateTopUp(asked(wallet), None)
+    query = "SELECT count(*) FROM audit_events WHERE action = 'TOP_UP_REQUESTED' AND target_id = :id"
+    by_seller = f"{query} AND actor_name = 'Carla Caller' AND actor_organization_id = '{tree.reseller.id}'"
+    assert await house.value(by_seller, id=created.id) == 1
+    assert await house.value(query, id=own.id) == 0
+
+
 async def test_foreign_wallets_and_top_ups_do_not_exist(house: House, tree: Tree, wallet: Wallet) -> None:
     """Given another tenant's, and unknown, ids, when anything is asked about them, then both answers are the same."""
     other = await house.wallet_of(tree.reseller)

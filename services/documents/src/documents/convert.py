@@ -247,8 +247,8 @@ def exact_money(message: MoneyMessage, currency: str = "") -> Money:
 
 
 def _instant(timestamp: Timestamp, what: str) -> datetime:
-    if not timestamp.seconds:
-        raise ValueError(f"{what} is not set: a receipt needs the time of its payment")
+    if timestamp.seconds <= 0:
+        raise ValueError(f"{what} is not set, or before 1970: a receipt needs the time of its payment")
     return timestamp.ToDatetime(tzinfo=UTC)
 
 

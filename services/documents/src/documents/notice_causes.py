@@ -9,6 +9,8 @@ class Cause(StrEnum):
     """What an event says in a code, for documents to say in words."""
 
     CALLED_OFF = "CALLED_OFF"
+    # By one of its people, whose name is not known.
+    CALLED_OFF_BY_BUYER = "CALLED_OFF_BY_BUYER"
     CALLED_OFF_BY_SELLER = "CALLED_OFF_BY_SELLER"
     CALLED_OFF_BY_SERVICE = "CALLED_OFF_BY_SERVICE"
     NOT_PAID = "NOT_PAID"
@@ -32,6 +34,7 @@ class Cause(StrEnum):
 CAUSES: dict[str, dict[Cause, str]] = {
     "en": {
         Cause.CALLED_OFF: "{canceler} canceled the order.",
+        Cause.CALLED_OFF_BY_BUYER: "the buyer canceled the order.",
         Cause.CALLED_OFF_BY_SELLER: "the seller canceled the order.",
         Cause.CALLED_OFF_BY_SERVICE: "the order was canceled automatically.",
         Cause.NOT_PAID: "it was not paid by {due}.",
@@ -39,7 +42,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
             "the seller does not take this way of payment at the moment. Order again and pay another way."
         ),
         Cause.INSUFFICIENT_CREDIT: "the balance is not enough: {needed} needed, {available} available.",
-        Cause.CHAIN_CHANGED: "the buyer's seller changed while the order was being paid. Please order again.",
+        Cause.CHAIN_CHANGED: "the sellers of this order changed while it was being paid. It can be ordered again.",
         Cause.CANNOT_SELL: "your seller cannot sell this at the moment. Order again later, or ask your seller.",
         Cause.COULD_NOT_SELL: "you, or a seller above you, could not sell this when the payment arrived.",
         Cause.PAYMENT_FAILED: "the payment failed.",
@@ -54,6 +57,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
     },
     "de": {
         Cause.CALLED_OFF: "{canceler} hat die Bestellung storniert.",
+        Cause.CALLED_OFF_BY_BUYER: "der Käufer hat die Bestellung storniert.",
         Cause.CALLED_OFF_BY_SELLER: "der Verkäufer hat die Bestellung storniert.",
         Cause.CALLED_OFF_BY_SERVICE: "die Bestellung wurde automatisch storniert.",
         Cause.NOT_PAID: "sie wurde bis {due} nicht bezahlt.",
@@ -62,7 +66,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
         ),
         Cause.INSUFFICIENT_CREDIT: "das Guthaben reicht nicht: {needed} nötig, {available} verfügbar.",
         Cause.CHAIN_CHANGED: (
-            "der Verkäufer des Käufers hat während der Zahlung gewechselt. Bitte bestellen Sie noch einmal."
+            "die Verkäufer dieser Bestellung haben während der Zahlung gewechselt. Sie kann neu aufgegeben werden."
         ),
         Cause.CANNOT_SELL: (
             "Ihr Verkäufer kann dies zurzeit nicht verkaufen. Bestellen Sie später noch einmal oder fragen Sie ihn."
@@ -82,6 +86,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
     },
     "fr": {
         Cause.CALLED_OFF: "{canceler} a annulé la commande.",
+        Cause.CALLED_OFF_BY_BUYER: "l'acheteur a annulé la commande.",
         Cause.CALLED_OFF_BY_SELLER: "le vendeur a annulé la commande.",
         Cause.CALLED_OFF_BY_SERVICE: "la commande a été annulée automatiquement.",
         Cause.NOT_PAID: "elle n'a pas été payée avant le {due}.",
@@ -90,7 +95,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
         ),
         Cause.INSUFFICIENT_CREDIT: "le solde ne suffit pas : {needed} nécessaires, {available} disponibles.",
         Cause.CHAIN_CHANGED: (
-            "le vendeur de l'acheteur a changé pendant le paiement. Veuillez passer la commande à nouveau."
+            "les vendeurs de cette commande ont changé pendant le paiement. Elle peut être passée à nouveau."
         ),
         Cause.CANNOT_SELL: (
             "votre vendeur ne peut pas vendre ceci pour le moment. Réessayez plus tard ou adressez-vous à lui."
@@ -110,6 +115,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
     },
     "es": {
         Cause.CALLED_OFF: "{canceler} canceló el pedido.",
+        Cause.CALLED_OFF_BY_BUYER: "el comprador canceló el pedido.",
         Cause.CALLED_OFF_BY_SELLER: "el vendedor canceló el pedido.",
         Cause.CALLED_OFF_BY_SERVICE: "el pedido se canceló automáticamente.",
         Cause.NOT_PAID: "no se pagó antes del {due}.",
@@ -117,7 +123,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
             "el vendedor no acepta esta forma de pago por el momento. Haga el pedido de nuevo y pague de otra forma."
         ),
         Cause.INSUFFICIENT_CREDIT: "el saldo no alcanza: hacen falta {needed} y hay {available} disponibles.",
-        Cause.CHAIN_CHANGED: "el vendedor del comprador cambió durante el pago. Haga el pedido de nuevo.",
+        Cause.CHAIN_CHANGED: "los vendedores de este pedido cambiaron durante el pago. Se puede hacer de nuevo.",
         Cause.CANNOT_SELL: "su vendedor no puede vender esto por el momento. Pruebe más tarde o consúltele.",
         Cause.COULD_NOT_SELL: "usted, o un vendedor por encima de usted, no pudo vender esto cuando llegó el pago.",
         Cause.PAYMENT_FAILED: "el pago falló.",
@@ -132,12 +138,13 @@ CAUSES: dict[str, dict[Cause, str]] = {
     },
     "zh": {
         Cause.CALLED_OFF: "{canceler} 取消了订单。",
+        Cause.CALLED_OFF_BY_BUYER: "买方取消了订单。",
         Cause.CALLED_OFF_BY_SELLER: "卖方取消了订单。",
         Cause.CALLED_OFF_BY_SERVICE: "订单已被系统自动取消。",
         Cause.NOT_PAID: "未在 {due} 前付款。",
         Cause.PAYMENT_NOT_OFFERED: "卖方目前不接受此付款方式。请重新下单并使用其他方式付款。",
         Cause.INSUFFICIENT_CREDIT: "余额不足：需要 {needed}，可用 {available}。",
-        Cause.CHAIN_CHANGED: "付款期间买方的卖方已变更。请重新下单。",
+        Cause.CHAIN_CHANGED: "付款期间此订单的卖方已变更。可以重新下单。",
         Cause.CANNOT_SELL: "您的卖方目前无法出售此商品。请稍后再下单，或咨询您的卖方。",
         Cause.COULD_NOT_SELL: "付款到账时，您或您的上级卖方无法出售此商品。",
         Cause.PAYMENT_FAILED: "付款失败。",
@@ -152,6 +159,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
     },
     "ar": {
         Cause.CALLED_OFF: "ألغى {canceler} الطلب.",
+        Cause.CALLED_OFF_BY_BUYER: "ألغى المشتري الطلب.",
         Cause.CALLED_OFF_BY_SELLER: "ألغى البائع الطلب.",
         Cause.CALLED_OFF_BY_SERVICE: "أُلغي الطلب تلقائيًا.",
         Cause.NOT_PAID: "لم يُدفع قبل {due}.",
@@ -159,7 +167,7 @@ CAUSES: dict[str, dict[Cause, str]] = {
             "لا يقبل البائع وسيلة الدفع هذه في الوقت الحالي. يرجى تقديم الطلب من جديد والدفع بوسيلة أخرى."
         ),
         Cause.INSUFFICIENT_CREDIT: "الرصيد غير كافٍ: المطلوب {needed}، والمتاح {available}.",
-        Cause.CHAIN_CHANGED: "تغيّر بائع المشتري أثناء الدفع. يرجى تقديم الطلب من جديد.",
+        Cause.CHAIN_CHANGED: "تغيّر بائعو هذا الطلب أثناء الدفع. يمكن تقديم الطلب من جديد.",
         Cause.CANNOT_SELL: "لا يستطيع بائعكم بيع هذا في الوقت الحالي. حاولوا لاحقًا أو اسألوا بائعكم.",
         Cause.COULD_NOT_SELL: "لم تتمكنوا أنتم، أو بائع فوقكم، من بيع هذا عند وصول الدفعة.",
         Cause.PAYMENT_FAILED: "فشلت عملية الدفع.",

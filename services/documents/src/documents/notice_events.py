@@ -181,6 +181,8 @@ def _with_cause(view: NoticeView, order: orders_pb2.Order) -> NoticeView:
     cause = _CAUSES.get(ended.cause)
     if cause is None:
         return replace(view, reason=order.cancel_reason)
+    if cause is Cause.CALLED_OFF and not ended.person_name:
+        cause = Cause.CALLED_OFF_BY_BUYER
     if cause is Cause.PAYMENT_FAILED:
         cause = _FAILURES.get(ended.payment_failure, cause)
     if cause is Cause.CANNOT_SELL and view.audience is Audience.SELLER:
@@ -205,4 +207,6 @@ def _id(text: str) -> UUID | None:
 
 
 def _time(at: Timestamp) -> datetime | None:
+    if at.seconds < 0:
+        raise ValueError(f"{at.ToJsonString()} is before 1970; nothing that a notice tells of was then")
     return at.ToDatetime(tzinfo=UTC) if at.seconds else None

@@ -55,7 +55,7 @@ def notice_message(
         "name": boss if view.audience is Audience.SELLER else plain(view.person_name, NAME_MAX) or boss,
         "time": _instant(view.next_attempt_at),
         "items": "; ".join(plain(item, NAME_MAX) for item in shown) + (" …" if len(view.items) > len(shown) else ""),
-        "canceler": plain(view.canceler_name, NAME_MAX) or plain(recipient.name, NAME_MAX),
+        "canceler": plain(view.canceler_name, NAME_MAX) or "?",
         "due": _instant(view.due_at),
         "needed": format_money(view.needed_micros, view.currency, language),
         "available": format_money(view.available_micros, view.currency, language),

@@ -24,6 +24,12 @@ CHAIN_CHANGED = (
     "Nothing was charged. Place the order again in a moment."
 )
 
+CHAIN_CHANGED_WHEN_PAID = (
+    "Your place among your sellers changed while the order was being paid. "
+    "The money is on the purchaser's balance. Order again from it."
+)
+"""The same, of an order whose payment came from outside."""
+
 _WAYS = {PaymentMethod.BANK_TRANSFER: "by bank transfer", PaymentMethod.SANDBOX: "in the sandbox"}
 
 
@@ -59,7 +65,7 @@ def told_text(order: Order, refusal: Refusal, viewer_id: UUID | None) -> str:
                 f"{kept} Top it up, then order again."
             )
         case "CHAIN_MISMATCH":
-            return CHAIN_CHANGED if not arrived else CANNOT_SELL_WHEN_PAID
+            return CHAIN_CHANGED if not arrived else CHAIN_CHANGED_WHEN_PAID
         case _:
             return CANNOT_SELL if not arrived else CANNOT_SELL_WHEN_PAID
 
@@ -78,7 +84,7 @@ def _ended_text(order: Order, ended: Cancellation) -> str:
         case CancelCause.SELLER:
             return _called_off_text("the seller", ended.note)
         case CancelCause.SERVICE:
-            return _called_off_text("Farthing", ended.note)
+            return f"Canceled automatically: {ended.note}" if ended.note else "Canceled automatically."
         case CancelCause.NOT_PAID:
             due_at = order.payment.due_at.astimezone(UTC) if order.payment else order.created_at
             return f"Not paid by {due_at.day} {due_at:%B %Y, %H:%M} UTC."
@@ -87,8 +93,8 @@ def _ended_text(order: Order, ended: Cancellation) -> str:
         case CancelCause.PAYMENT_NOT_OFFERED:
             way = _WAYS.get(order.payment_method, "through a payment provider")
             return (
-                f"Your seller takes no payment {way} for this order at the moment. "
-                "Nothing was charged. Order again and pay another way, or ask your seller."
+                f"The seller takes no payment {way} for this order at the moment. "
+                "Nothing was charged. Order again and pay another way, or ask the seller."
             )
 
 

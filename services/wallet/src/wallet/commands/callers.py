@@ -22,9 +22,12 @@ def actor() -> Actor:
 
 
 async def in_whose_name(connection: AsyncConnection, wallet: Wallet) -> tuple[str, str]:
-    """Name and mailbox of whoever asks; where a service asks, of the boss of the wallet's owner; empty without one."""
+    """Name and mailbox of the member of the wallet's owner who asks; of its boss where another does; empty without one.
+
+    A seller's people may ask for a buyer; but the buyer is to hear no name of theirs, and they get none of its mail.
+    """
     principal = current_call().principal
-    if principal.kind == "member":
+    if principal.kind == "member" and principal.organization_id == wallet.organization_id:
         return principal.name, principal.email
     owner = await directory.find(connection, wallet.organization_id)
     boss = owner.boss if owner else None

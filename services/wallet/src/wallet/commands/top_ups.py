@@ -71,6 +71,7 @@ async def create_top_up(
         wallet = await wallets.keep(connection, found.root_id, found.id)
         top_up = await _wanted(connection, providers, request, wallet)
         await top_ups.add(connection, top_up, look_after=None if method is Method.MANUAL else LOOK_AFTER)
+        await _record_asked_by_others(connection, top_up, request.request_id)
         return top_up_to_message(top_up)
 
     with refusals_told():
@@ -142,6 +143,29 @@ async def cancel_top_up(
     await fault_point("wallet.after_cancel_commit")
     with refusals_told():
         return top_up_to_message(await resolve(database, providers, found.id, again=True))
+
+
+async def _record_asked_by_others(connection: AsyncConnection, top_up: TopUp, request_id: str) -> None:
+    """Who of a seller asked for a buyer's top-up; the top-up itself is in the buyer's name."""
+    principal = current_call().principal
+    if principal.kind != "member" or principal.organization_id == top_up.organization_id:
+        return
+    await audit.record(
+        connection,
+        audit.Change(
+            root_id=top_up.root_id,
+            organization_id=top_up.organization_id,
+            action="TOP_UP_REQUESTED",
+            target_type="top_up",
+            target_id=str(top_up.id),
+            after={
+                "state": top_up.state.upper(),
+                "amount": f"{format_exact(top_up.amount.micros)} {top_up.amount.currency}",
+                "created_by": top_up.created_by_email,
+            },
+            request_id=request_id,
+        ),
+    )
 
 
 async def _record_settled(connection: AsyncConnection, before: TopUp, settled: TopUp, request_id: str) -> None:

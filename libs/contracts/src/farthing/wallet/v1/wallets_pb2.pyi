@@ -605,7 +605,7 @@ class TopUp(_message.Message):
     reference: _builtins.str
     """The bank's or provider's reference."""
     created_by_name: _builtins.str
-    """Who asked for it."""
+    """Who of the wallet's owner asked for it; its boss, where somebody else did."""
     created_by_email: _builtins.str
     """Gets the receipt."""
     transaction_id: _builtins.str
