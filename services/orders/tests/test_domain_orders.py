@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from orders.domain.catalogue import ProductType, Sku
+from orders.domain.cancellations import CANNOT_SELL, told_reason, told_text
 from orders.domain.orders import (
-    CANNOT_SELL,
     Order,
     OrderItem,
     OrderState,
@@ -20,8 +20,6 @@ from orders.domain.orders import (
     cancel,
     charge_item,
     complete,
-    told_reason,
-    told_text,
     with_refusal_for_purchaser,
 )
 from orders.domain.pricing import NO_TAX, Tier, TierLine
