@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orders.domain.catalogue import ProductType, Sku
 from orders.domain.cancellations import CANNOT_SELL, told_reason, told_text
+from orders.domain.catalogue import ProductType, Sku
 from orders.domain.orders import (
     Order,
     OrderItem,
