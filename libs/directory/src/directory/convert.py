@@ -4,6 +4,7 @@ from datetime import UTC
 from uuid import UUID
 
 from farthing.wallet.v1 import organizations_pb2
+from servicekit.ids import id_in
 
 from directory.domain import BillingAddress, Earnings, Member, Organization, Role
 
@@ -20,9 +21,9 @@ def organization_from_message(message: organizations_pb2.Organization) -> Organi
     """Reads a whole organization, as wallet publishes it. ValueError where an id is none."""
     address, branding = message.billing_address, message.branding
     return Organization(
-        id=UUID(message.id),
-        root_id=UUID(message.root_id),
-        parent_id=UUID(message.parent_id) if message.parent_id else None,
+        id=id_in(message, "id"),
+        root_id=id_in(message, "root_id"),
+        parent_id=id_in(message, "parent_id") if message.parent_id else None,
         ancestor_ids=tuple(UUID(ancestor) for ancestor in message.ancestor_ids),
         name=message.name,
         domain=message.domain,
@@ -79,7 +80,7 @@ def organization_to_message(organization: Organization) -> organizations_pb2.Org
 
 def member_from_message(message: organizations_pb2.Member) -> Member:
     """Reads a member. ValueError where the id is none, KeyError for a role that is none."""
-    return Member(UUID(message.id), message.name, message.email, role_from_number(message.role))
+    return Member(id_in(message, "id"), message.name, message.email, role_from_number(message.role))
 
 
 def member_to_message(member: Member) -> organizations_pb2.Member:

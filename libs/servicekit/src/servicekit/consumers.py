@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database, driver_error, sqlstate
+from servicekit.ids import parse_id
 from servicekit.kafka import RECORD_MAX_BYTES, asked_to_end, dead_letter_topic, stop_bounded
 from servicekit.problems import Problem
 from servicekit.scope import EVERYTHING
@@ -253,8 +254,8 @@ class ConsumerLoop:
 
     async def _effect(self, connection: AsyncConnection, record: ConsumerRecord, headers: dict[str, str]) -> str:
         meta = EventMeta(
-            event_id=UUID(_header(headers, "event_id")),
-            root_id=UUID(_header(headers, "root_id")),
+            event_id=_id(headers, "event_id"),
+            root_id=_id(headers, "root_id"),
             topic=record.topic,
             key=(record.key or b"").decode(),
             occurred_at=_instant(headers.get("occurred_at"), record.timestamp),
@@ -305,10 +306,13 @@ class ConsumerLoop:
             log.info("offsets not committed", consumer=self._consumer.name, error=repr(error))
 
 
-def _header(headers: dict[str, str], name: str) -> str:
+def _id(headers: dict[str, str], name: str) -> UUID:
     if name not in headers:
         raise ValueError(f"the event has no header '{name}'")
-    return headers[name]
+    found = parse_id(headers[name])
+    if found is None:
+        raise ValueError(f"the event's header {name} '{headers[name][:100]}' is not a UUID")
+    return found
 
 
 def _instant(text_: str | None, timestamp_ms: int) -> datetime:

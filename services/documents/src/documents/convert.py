@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from directory.domain import Organization
 from farthing.documents.v1 import documents_pb2 as messages
@@ -17,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyMessage
 from money import Money
 from money.messages import money_from_message, money_to_message
+from servicekit.ids import id_in
 
 from documents.domain import MEDIA_TYPE, DocumentType, Source, file_name
 from documents.languages import supported_language
@@ -43,10 +43,10 @@ def source_of_order(event: OrderCompleted) -> Source:
     order = event.order
     return Source(
         type=DocumentType.PURCHASE_RECEIPT,
-        root_id=UUID(event.root_id),
-        source_id=UUID(order.id),
-        issuer_id=UUID(order.seller_id),
-        recipient_id=UUID(order.organization_id),
+        root_id=id_in(event, "root_id"),
+        source_id=id_in(order, "id"),
+        issuer_id=id_in(order, "seller_id"),
+        recipient_id=id_in(order, "organization_id"),
         order_number=order.number,
         total_micros=exact_money(order.total).micros,
         currency=order.total.currency_code,
@@ -60,10 +60,10 @@ def source_of_top_up(event: TopUpSettled) -> Source:
     top_up = event.top_up
     return Source(
         type=DocumentType.TOP_UP_RECEIPT,
-        root_id=UUID(event.root_id),
-        source_id=UUID(top_up.id),
-        issuer_id=UUID(event.seller_id),
-        recipient_id=UUID(top_up.organization_id),
+        root_id=id_in(event, "root_id"),
+        source_id=id_in(top_up, "id"),
+        issuer_id=id_in(event, "seller_id"),
+        recipient_id=id_in(top_up, "organization_id"),
         order_number="",
         total_micros=exact_money(top_up.amount).micros,
         currency=top_up.amount.currency_code,

@@ -10,8 +10,10 @@ from farthing.orders.events.v1.events_pb2 import OrdersEvent
 from farthing.orders.v1 import orders_pb2
 from farthing.wallet.events.v1.events_pb2 import WalletEvent
 from farthing.wallet.v1 import wallets_pb2
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyMessage
+from servicekit.ids import id_in
 
 from documents.convert import exact_money
 from documents.domain import Audience, Notice, NoticeKind
@@ -50,19 +52,19 @@ def notices_of_wallet(event: WalletEvent, event_id: UUID, published_at: datetime
     match event.WhichOneof("event"):
         case "balance_low":
             low = event.balance_low
-            kind, root_id, at = NoticeKind.BALANCE_LOW, low.root_id, low.fell_at
-            recipient_id, issuer_id = low.organization_id, low.seller_id
+            kind, root_id, at = NoticeKind.BALANCE_LOW, id_in(low, "root_id"), low.fell_at
+            recipient_id, issuer_id = id_in(low, "organization_id"), id_in(low, "seller_id")
         case "top_up_failed":
             failed = event.top_up_failed
             if failed.top_up.order_id:
                 # OrderCanceled tells of it.
                 return ()
-            kind, root_id, at = NoticeKind.TOP_UP_FAILED, failed.root_id, failed.failed_at
-            recipient_id, issuer_id = failed.top_up.organization_id, failed.seller_id
+            kind, root_id, at = NoticeKind.TOP_UP_FAILED, id_in(failed, "root_id"), failed.failed_at
+            recipient_id, issuer_id = id_in(failed.top_up, "organization_id"), id_in(failed, "seller_id")
         case "adjustment_posted":
             posted = event.adjustment_posted
-            kind, root_id, at = NoticeKind.ADJUSTMENT_POSTED, posted.root_id, posted.posted_at
-            recipient_id, issuer_id = posted.adjustment.organization_id, posted.adjustment.seller_id
+            kind, root_id, at = NoticeKind.ADJUSTMENT_POSTED, id_in(posted, "root_id"), posted.posted_at
+            recipient_id, issuer_id = id_in(posted.adjustment, "organization_id"), id_in(posted.adjustment, "seller_id")
         case _:
             return ()
     top_up = event.top_up_failed.top_up
@@ -70,15 +72,15 @@ def notices_of_wallet(event: WalletEvent, event_id: UUID, published_at: datetime
         Notice(
             kind=kind,
             audience=Audience.BUYER,
-            root_id=UUID(root_id),
+            root_id=root_id,
             event_id=event_id,
-            recipient_id=UUID(recipient_id),
-            issuer_id=UUID(issuer_id),
+            recipient_id=recipient_id,
+            issuer_id=issuer_id,
             occurred_at=_time(at) or published_at,
             event=event.SerializeToString(deterministic=True),
-            order_id=_id(top_up.order_id),
+            order_id=_id(top_up, "order_id"),
             order_number=top_up.order_number,
-            top_up_id=_id(top_up.id),
+            top_up_id=_id(top_up, "id"),
         ),
     )
 
@@ -91,32 +93,37 @@ def notices_of_orders(event: OrdersEvent, event_id: UUID, published_at: datetime
     match event.WhichOneof("event"):
         case "order_refunded":
             refunded = event.order_refunded
-            kind, root_id, order = NoticeKind.ORDER_REFUNDED, refunded.root_id, refunded.order
+            kind, root_id, order = NoticeKind.ORDER_REFUNDED, id_in(refunded, "root_id"), refunded.order
             at = refunded.refund.posted_at
         case "order_canceled":
             canceled = event.order_canceled
             if canceled.order.payment.HasField("received_at"):
                 # OrderPaymentKept tells of it.
                 return ()
-            kind, root_id, order = NoticeKind.ORDER_CANCELED, canceled.root_id, canceled.order
+            kind, root_id, order = NoticeKind.ORDER_CANCELED, id_in(canceled, "root_id"), canceled.order
             at = order.canceled_at
         case "order_payment_kept":
             kept = event.order_payment_kept
-            kind, root_id, order, at = NoticeKind.ORDER_PAYMENT_KEPT, kept.root_id, kept.order, kept.received_at
+            kind, root_id, order, at = (
+                NoticeKind.ORDER_PAYMENT_KEPT,
+                id_in(kept, "root_id"),
+                kept.order,
+                kept.received_at,
+            )
         case _:
             return ()
     to_buyer = Notice(
         kind=kind,
         audience=Audience.BUYER,
-        root_id=UUID(root_id),
+        root_id=root_id,
         event_id=event_id,
-        recipient_id=UUID(order.organization_id),
-        issuer_id=UUID(order.seller_id),
+        recipient_id=id_in(order, "organization_id"),
+        issuer_id=id_in(order, "seller_id"),
         occurred_at=_time(at) or published_at,
         event=event.SerializeToString(deterministic=True),
-        order_id=UUID(order.id),
+        order_id=id_in(order, "id"),
         order_number=order.number,
-        top_up_id=_id(event.order_payment_kept.top_up_id),
+        top_up_id=_id(event.order_payment_kept, "top_up_id"),
     )
     if kind is not NoticeKind.ORDER_PAYMENT_KEPT:
         return (to_buyer,)
@@ -202,8 +209,8 @@ def _item(line: orders_pb2.RefundedLine) -> str:
     return f"{line.quantity} × {line.product_name}" if line.quantity else line.product_name
 
 
-def _id(text: str) -> UUID | None:
-    return UUID(text) if text else None
+def _id(message: Message, field: str) -> UUID | None:
+    return id_in(message, field) if getattr(message, field) else None
 
 
 def _time(at: Timestamp) -> datetime | None:

@@ -1,10 +1,9 @@
 """Money from outside arrives for an order, or will not: what wallet's events change. No remote call here."""
 
-from uuid import UUID
-
 from farthing.wallet.events.v1.events_pb2 import TopUpFailed, TopUpSettled
 from servicekit import outbox
 from servicekit.clock import Clock
+from servicekit.ids import id_in
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders import events
@@ -20,7 +19,7 @@ async def payment_settled(connection: AsyncConnection, event: TopUpSettled) -> N
     """Notes that the money of an order is here; a job asks wallet what follows from it (`Paying.resolve_pending`)."""
     if not event.top_up.order_id:
         return
-    order = await store.lock_found(connection, OrderKey(UUID(event.root_id), UUID(event.top_up.order_id)))
+    order = await store.lock_found(connection, OrderKey(id_in(event, "root_id"), id_in(event.top_up, "order_id")))
     if order is not None:
         await store.receive_payment(connection, receive(order, arrival_from_message(event)))
 
@@ -29,7 +28,7 @@ async def payment_failed(connection: AsyncConnection, event: TopUpFailed, clock:
     """Cancels the order that a failed top-up was to pay."""
     if not event.top_up.order_id:
         return
-    order = await store.lock_found(connection, OrderKey(UUID(event.root_id), UUID(event.top_up.order_id)))
+    order = await store.lock_found(connection, OrderKey(id_in(event, "root_id"), id_in(event.top_up, "order_id")))
     if order is None or not may_be_called_off(order):
         return
     why = payment_failure(event.top_up)

@@ -5,10 +5,9 @@ from uuid import UUID
 
 from farthing.orders.v1 import orders_pb2
 from farthing.usage.events.v1.events_pb2 import PhoneSession, RunningFeeCharged
-from google.protobuf.message import Message
 from money import valid_currency
 from money.messages import money_to_message
-from servicekit.ids import parse_id
+from servicekit.ids import id_in
 
 from orders.convert.orders import tier_to_message
 from orders.convert.values import instant_from_message, instant_to_message
@@ -26,15 +25,15 @@ _LONGEST_PHONE_NAME = 200
 def order_from_session(session: PhoneSession) -> Order:
     """The order that a session opens, running, without fees. ValueError for what can never be read."""
     powered_up_at = instant_from_message(session.powered_up_at)
-    organization_id, seller_id = _id_in(session, "organization_id"), _id_in(session, "seller_id")
-    sku = Sku(_id_in(session, "sku_id"), _id_in(session, "product_id"), session.sku_code, session.sku_name, "")
+    organization_id, seller_id = id_in(session, "organization_id"), id_in(session, "seller_id")
+    sku = Sku(id_in(session, "sku_id"), id_in(session, "product_id"), session.sku_code, session.sku_name, "")
     if parse_order_number(session.order_number) != session.order_number:
         raise ValueError(f"order_number '{session.order_number}' is not an order number")
     if not valid_currency(session.currency):
         raise ValueError(f"currency '{session.currency}' is not an ISO 4217 code in capitals")
     return Order(
-        root_id=_id_in(session, "root_id"),
-        id=_id_in(session, "order_id"),
+        root_id=id_in(session, "root_id"),
+        id=id_in(session, "order_id"),
         number=session.order_number,
         state=OrderState.RUNNING,
         type=ProductType.CLOUD_PHONE,
@@ -52,19 +51,19 @@ def order_from_session(session: PhoneSession) -> Order:
 def fee_from_message(message: RunningFeeCharged) -> RunningFee:
     """ValueError for what can never be read."""
     return RunningFee(
-        id=_id_in(message, "fee_id"),
+        id=id_in(message, "fee_id"),
         period_from=instant_from_message(message.period_from),
         period_to=instant_from_message(message.period_to),
         tiers=tuple(
             Tier(
                 number,
-                _id_in(tier, "buyer_id"),
-                _id_in(tier, "seller_id"),
+                id_in(tier, "buyer_id"),
+                id_in(tier, "seller_id"),
                 (TierLine(0, tier.net_micros, NO_TAX, tier.tax_micros),),
             )
             for number, tier in enumerate(message.tiers, start=1)
         ),
-        transaction_id=_id_in(message, "transaction_id"),
+        transaction_id=id_in(message, "transaction_id"),
         charged_at=instant_from_message(message.charged_at),
     )
 
@@ -77,14 +76,6 @@ def _phone(session: PhoneSession, powered_up_at: datetime) -> CloudPhone:
             f"cloud_phone_name has at most {_LONGEST_PHONE_NAME} characters, not as '{session.cloud_phone_name}'"
         )
     return CloudPhone(session.cloud_phone_id, session.cloud_phone_name, powered_up_at)
-
-
-def _id_in(message: Message, field: str) -> UUID:
-    written: str = getattr(message, field)
-    found = parse_id(written)
-    if found is None:
-        raise ValueError(f"{field} '{written}' is not a UUID")
-    return found
 
 
 def fee_to_message(fee: RunningFee, currency: str, viewer_id: UUID | None) -> orders_pb2.RunningFee:

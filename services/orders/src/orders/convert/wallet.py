@@ -5,6 +5,7 @@ from uuid import UUID
 from farthing.wallet.events.v1.events_pb2 import TopUpSettled
 from farthing.wallet.v1 import holds_pb2, wallets_pb2
 from money.messages import money_from_message, money_to_message
+from servicekit.ids import id_in
 
 from orders.convert.values import instant_from_message
 from orders.domain.orders import CancelCause, Cancellation, Order, PaymentMethod, Refusal, charge_item
@@ -88,8 +89,8 @@ def arrival_from_message(message: TopUpSettled) -> Arrival:
     """ValueError for an event that can never be read."""
     top_up = message.top_up
     return Arrival(
-        top_up_id=UUID(top_up.id),
-        hold_id=UUID(top_up.hold_id) if top_up.hold_id else None,
+        top_up_id=id_in(top_up, "id"),
+        hold_id=id_in(top_up, "hold_id") if top_up.hold_id else None,
         micros=money_from_message(top_up.amount).micros,
         at=instant_from_message(message.posted_at),
     )
