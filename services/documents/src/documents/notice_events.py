@@ -104,12 +104,8 @@ def notices_of_orders(event: OrdersEvent, event_id: UUID, published_at: datetime
             at = order.canceled_at
         case "order_payment_kept":
             kept = event.order_payment_kept
-            kind, root_id, order, at = (
-                NoticeKind.ORDER_PAYMENT_KEPT,
-                id_in(kept, "root_id"),
-                kept.order,
-                kept.received_at,
-            )
+            kind, root_id, order = NoticeKind.ORDER_PAYMENT_KEPT, id_in(kept, "root_id"), kept.order
+            at = kept.received_at
         case _:
             return ()
     to_buyer = Notice(
