@@ -63,6 +63,8 @@ def main() -> None:
         # Files are complained about with their names where they are written: what has none is stdout.
         if error.errno not in _FULL or error.filename is not None:
             raise
+        # What is left in stdout's buffer would fail again as Python ends, which then ends with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _end(Problem(f"the result cannot be written: {error.strerror}"))
 
 
