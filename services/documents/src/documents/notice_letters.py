@@ -261,7 +261,7 @@ NOTICE_LETTERS: dict[str, NoticeLetter] = {
             Case.REFUNDED: "عن الطلب {order}، رُدّ مبلغ {amount} إلى رصيدكم.",
             Case.CANCELED: "أُلغي الطلب {order} بقيمة {amount}.",
             Case.KEPT: "وصلت دفعتكم بمبلغ {amount} للطلب {order}، لكن الطلب أُلغي. المبلغ في رصيدكم.",
-            Case.KEPT_FOR_BUYER: ("دفع {person} مبلغ {amount} للطلب {order}، لكن الطلب أُلغي. المبلغ في رصيد المشتري."),
+            Case.KEPT_FOR_BUYER: "دفع {person} مبلغ {amount} للطلب {order}، لكن الطلب أُلغي. المبلغ في رصيد المشتري.",
             Case.CREDITED: "صحّح {issuer} رصيدكم: أُضيف {amount}.",
             Case.DEBITED: "صحّح {issuer} رصيدكم: خُصم {amount}.",
         },

@@ -196,9 +196,12 @@ async def find_key(database: Database, written: str) -> OrderKey:
 
 def _called_off(order: Order, note: str) -> Cancellation:
     principal = current_call().principal
-    cause = CancelCause.PURCHASER if principal.organization_id == order.organization_id else CancelCause.SELLER
     if principal.kind == "service":
         cause = CancelCause.SERVICE
+    elif principal.organization_id == order.organization_id:
+        cause = CancelCause.PURCHASER
+    else:
+        cause = CancelCause.SELLER
     return Cancellation(cause, principal.name, note)
 
 

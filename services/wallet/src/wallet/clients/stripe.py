@@ -279,10 +279,11 @@ def _of_intent(intent: Any) -> Outcome:
     if intent.status == "succeeded":
         return Collected(intent.id)
     if intent.status in ("canceled", "requires_payment_method", "requires_action", "requires_confirmation"):
-        error = getattr(intent, "last_payment_error", None)
-        why = _why(getattr(error, "code", None), getattr(error, "decline_code", None))
         if intent.status in ("requires_action", "requires_confirmation"):
             why = Failure.AUTHENTICATION_REQUIRED
+        else:
+            error = getattr(intent, "last_payment_error", None)
+            why = _why(getattr(error, "code", None), getattr(error, "decline_code", None))
         return Declined("The payment method asks for its owner, or was declined.", why)
     return Pending(intent.id)
 

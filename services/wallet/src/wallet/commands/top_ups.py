@@ -71,7 +71,9 @@ async def create_top_up(
         wallet = await wallets.keep(connection, found.root_id, found.id)
         top_up = await _wanted(connection, providers, request, wallet)
         await top_ups.add(connection, top_up, look_after=None if method is Method.MANUAL else LOOK_AFTER)
-        await _record_asked_by_others(connection, top_up, request.request_id)
+        if _is_asked_by_another(top_up):
+            after = {"created_by": top_up.created_by_email}
+            await _record(connection, "TOP_UP_REQUESTED", top_up, request.request_id, after=after)
         return top_up_to_message(top_up)
 
     with refusals_told():
@@ -108,7 +110,14 @@ async def settle_top_up(database: Database, request: wallets_pb2.SettleTopUpRequ
         if not await top_ups.claim_reference(connection, top_up.seller_id, reference):
             raise rules.reference_used(reference)
         settled = await settle(connection, top_up, reference)
-        await _record_settled(connection, top_up, settled, request.request_id)
+        await _record(
+            connection,
+            "TOP_UP_SETTLED",
+            settled,
+            request.request_id,
+            before={"state": top_up.state.upper()},
+            after={"reference": settled.reference, "transaction_id": str(settled.transaction_id)},
+        )
         await fault_point("wallet.before_settle_commit")
         return top_up_to_message(settled)
 
@@ -145,45 +154,36 @@ async def cancel_top_up(
         return top_up_to_message(await resolve(database, providers, found.id, again=True))
 
 
-async def _record_asked_by_others(connection: AsyncConnection, top_up: TopUp, request_id: str) -> None:
-    """Who of a seller asked for a buyer's top-up; the top-up itself is in the buyer's name."""
+def _is_asked_by_another(top_up: TopUp) -> bool:
+    """True where one of a seller's people asks for it, which the top-up itself, in the buyer's name, does not say."""
     principal = current_call().principal
-    if principal.kind != "member" or principal.organization_id == top_up.organization_id:
-        return
+    return principal.kind == "member" and principal.organization_id != top_up.organization_id
+
+
+async def _record(
+    connection: AsyncConnection,
+    action: str,
+    top_up: TopUp,
+    request_id: str,
+    *,
+    before: dict[str, str] | None = None,
+    after: dict[str, str],
+) -> None:
+    """Writes to the audit trail what became of the top-up; its state and amount are told with `after`."""
+    stands = {
+        "state": top_up.state.upper(),
+        "amount": f"{format_exact(top_up.amount.micros)} {top_up.amount.currency}",
+    }
     await audit.record(
         connection,
         audit.Change(
             root_id=top_up.root_id,
             organization_id=top_up.organization_id,
-            action="TOP_UP_REQUESTED",
+            action=action,
             target_type="top_up",
             target_id=str(top_up.id),
-            after={
-                "state": top_up.state.upper(),
-                "amount": f"{format_exact(top_up.amount.micros)} {top_up.amount.currency}",
-                "created_by": top_up.created_by_email,
-            },
-            request_id=request_id,
-        ),
-    )
-
-
-async def _record_settled(connection: AsyncConnection, before: TopUp, settled: TopUp, request_id: str) -> None:
-    await audit.record(
-        connection,
-        audit.Change(
-            root_id=settled.root_id,
-            organization_id=settled.organization_id,
-            action="TOP_UP_SETTLED",
-            target_type="top_up",
-            target_id=str(settled.id),
-            before={"state": before.state.upper()},
-            after={
-                "state": settled.state.upper(),
-                "amount": f"{format_exact(settled.amount.micros)} {settled.amount.currency}",
-                "reference": settled.reference,
-                "transaction_id": str(settled.transaction_id),
-            },
+            before=before,
+            after=stands | after,
             request_id=request_id,
         ),
     )
